@@ -1,0 +1,1 @@
+"""Video saliency prediction in JAX."""

@@ -1,0 +1,108 @@
+"""What the terminal shows: progress with an ETA, and tables."""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import rich.console
+import rich.progress
+
+T = TypeVar("T")
+
+console = rich.console.Console()
+# Seconds between lines where there is no terminal to redraw (a log file, CI, a notebook's `!`).
+_PLAIN_INTERVAL = 10.0
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, unit: str = "it", start: int = 0) -> Iterator["Progress"]:
+  """A bar with rate and ETA on a terminal, a line every ten seconds elsewhere.
+
+  Args:
+    description: what is being done, in a few words.
+    total: number of units that make up the whole.
+    unit: name of one unit, for the rate.
+    start: units already done, for work that is resumed; they do not count for the rate.
+  """
+  bar = Progress(description, total, unit, start)
+  try:
+    yield bar
+  finally:
+    bar.close()
+
+
+class Progress:
+  """See `progress`; `advance` adds units and may replace the text behind the bar."""
+
+  def __init__(self, description: str, total: int, unit: str, start: int = 0) -> None:
+    self._description, self._total, self._unit = description, total, unit
+    self._start = self._done = start
+    self._began = self._printed = time.monotonic()
+    self._text = ""
+    self._bar = None
+    if console.is_terminal:
+      self._bar = rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(bar_width=30),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[rate]}"),
+        rich.progress.TextColumn("eta {task.fields[eta]}"),
+        rich.progress.TextColumn("{task.fields[text]}"),
+        console=console,
+      )
+      self._task = self._bar.add_task(
+        description, total=total, completed=start, rate="", eta="-", text=""
+      )
+      self._bar.start()
+
+  @property
+  def seconds(self) -> float:
+    """Seconds since the start."""
+    return time.monotonic() - self._began
+
+  @property
+  def rate(self) -> float:
+    """Units per second since the start."""
+    return (self._done - self._start) / max(self.seconds, 1e-9)
+
+  def advance(self, units: int = 1, text: str | None = None) -> None:
+    """Counts `units` as done; `text`, when given, replaces what stands behind the bar."""
+    self._done += units
+    self._text = self._text if text is None else text
+    if self._bar is not None:
+      self._bar.update(
+        self._task, completed=self._done, rate=self._rate(), eta=self._eta(), text=self._text
+      )
+    elif time.monotonic() - self._printed >= _PLAIN_INTERVAL or self._done == self._total:
+      self._printed = time.monotonic()
+      self.print(
+        f"{self._description} {self._done}/{self._total}  {self._rate()}"
+        f"  eta {self._eta()}  {self._text}".rstrip()
+      )
+
+  def print(self, line: str) -> None:
+    """Prints a line above the bar."""
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+  def close(self) -> None:
+    if self._bar is not None:
+      self._bar.stop()
+
+  def _rate(self) -> str:
+    return f"{self.rate:.3g} {self._unit}/s"
+
+  def _eta(self) -> str:
+    if self._done == self._start:
+      return "-"
+    seconds = round((self._total - self._done) / self.rate)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+
+
+def track(items: Iterable[T], description: str, total: int, unit: str = "it") -> Iterator[T]:
+  """Yields `items` under a progress bar."""
+  with progress(description, total, unit) as bar:
+    for item in items:
+      yield item
+      bar.advance()

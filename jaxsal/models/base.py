@@ -1,0 +1,80 @@
+"""What every saliency network offers beside its own parts."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaliencyConfig:
+  """The fields that every network's configuration has.
+
+  Attributes:
+    length: T, the number of frames in a clip.
+    size: height and width of the frames and of the map, in pixels.
+    target: which frame of the clip the map belongs to: the last, or number T // 2 (from 0).
+    padding: what stands in front of a video too short for its windows: its first frame, repeated, or
+      the video itself, looped (see `jaxsal.data.windows`).
+    mean, std: of R, G and B on the scale of 0 to 1; frames reach the network as
+      (frame / 255 - mean) / std.
+    dtype: what the convolutions compute in; parameters, BatchNorm and the map stay float32.
+  """
+
+  length: int = 32
+  size: tuple[int, int] = (224, 384)
+  target: Literal["last", "middle"] = "last"
+  padding: Literal["repeat", "loop"] = "repeat"
+  mean: tuple[float, float, float] = IMAGENET_MEAN
+  std: tuple[float, float, float] = IMAGENET_STD
+  dtype: Literal["float32", "bfloat16"] = "float32"
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):  # JSON and ConfigDict know lists only
+      value = getattr(self, field.name)
+      if isinstance(value, list):
+        object.__setattr__(self, field.name, tuple(value))
+
+
+class SaliencyModel(nnx.Module):
+  """A network from a clip to the saliency map of its target frame.
+
+  `model(frames)` takes normalised frames [b, t, h, w, 3] and gives maps [b, h, w] in [0, 1], float32.
+  """
+
+  config: SaliencyConfig
+
+  @property
+  def length(self) -> int:
+    return self.config.length
+
+  @property
+  def size(self) -> tuple[int, int]:
+    return self.config.size
+
+  @property
+  def target(self) -> str:
+    return self.config.target
+
+  @property
+  def padding(self) -> str:
+    return self.config.padding
+
+  @property
+  def mean(self) -> tuple[float, float, float]:
+    return self.config.mean
+
+  @property
+  def std(self) -> tuple[float, float, float]:
+    return self.config.std
+
+  def normalise(self, frames: jax.Array) -> jax.Array:
+    """Frames [..., 3] in R, G, B, uint8 -> float32 in the network's own constants."""
+    mean = jnp.asarray(self.mean, jnp.float32)
+    std = jnp.asarray(self.std, jnp.float32)
+    return (frames.astype(jnp.float32) / 255 - mean) / std
