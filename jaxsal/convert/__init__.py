@@ -1,0 +1,6 @@
+"""Weights from PyTorch and back, by the explicit tables of names beside each network."""
+
+from jaxsal.convert.checkpoint import read_state_dict
+from jaxsal.convert.torch_weights import encoder_from_torch, from_torch, to_torch
+
+__all__ = ["encoder_from_torch", "from_torch", "read_state_dict", "to_torch"]

@@ -19,8 +19,8 @@ class SaliencyConfig:
     length: T, the number of frames in a clip.
     size: height and width of the frames and of the map, in pixels.
     target: which frame of the clip the map belongs to: the last, or number T // 2 (from 0).
-    padding: what stands in front of a video too short for its windows: its first frame, repeated, or
-      the video itself, looped (see `jaxsal.data.windows`).
+    padding: what stands in front of a video too short for its windows: its first frame, repeated,
+      or the video itself, looped (see `jaxsal.data.windows`).
     mean, std: of R, G and B on the scale of 0 to 1; frames reach the network as
       (frame / 255 - mean) / std.
     dtype: what the convolutions compute in; parameters, BatchNorm and the map stay float32.
@@ -44,7 +44,7 @@ class SaliencyConfig:
 class SaliencyModel(nnx.Module):
   """A network from a clip to the saliency map of its target frame.
 
-  `model(frames)` takes normalised frames [b, t, h, w, 3] and gives maps [b, h, w] in [0, 1], float32.
+  `model(frames)` takes normalised frames [b, t, h, w, 3] and gives maps [b, h, w], in [0, 1].
   """
 
   config: SaliencyConfig

@@ -1,0 +1,77 @@
+"""PyTorch checkpoints as dictionaries of NumPy arrays, without executing what they contain."""
+
+import pathlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from jaxsal.errors import UserError
+
+# Where training scripts put the state dict among their other things.
+_WRAPPERS = ("state_dict", "model_state_dict")
+
+
+def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+  """The state dict in a .pt, .pth, .pth.tar or .safetensors file.
+
+  A dict wrapped as `state_dict` or `model_state_dict` is unwrapped, the `module.` of DataParallel
+  dropped from the names.
+
+  Raises:
+    UserError: if the file is missing, damaged, needs code to be unpickled, or holds no state dict.
+  """
+  path = pathlib.Path(path).expanduser()
+  if not path.is_file():
+    raise UserError(f"{path} does not exist: give a .pt, .pth, .pth.tar or .safetensors file")
+  content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+  for wrapper in _WRAPPERS:
+    if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+      content = content[wrapper]
+  return to_numpy(content, str(path))
+
+
+def to_numpy(state_dict: Mapping[str, Any], source: str) -> dict[str, np.ndarray]:
+  """Names without `module.`, values as arrays; raises UserError if it is not a state dict."""
+  if not isinstance(state_dict, Mapping) or not state_dict:
+    raise UserError(f"{source} holds no state dict: a mapping from names to tensors is wanted")
+  arrays = {}
+  for name, value in state_dict.items():
+    if hasattr(value, "detach"):  # a torch tensor; torch itself may be absent
+      value = value.detach().cpu()
+      value = (value.float() if value.is_floating_point() else value).numpy()
+    if not isinstance(value, np.ndarray):
+      raise UserError(
+        f"{source} holds no state dict: {name!r} is a {type(value).__name__}, not a tensor"
+      )
+    arrays[str(name).removeprefix("module.")] = value
+  return arrays
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    return safetensors.numpy.load_file(path)
+  except (OSError, ValueError, safetensors.SafetensorError) as e:
+    raise UserError(f"{path} is not a safetensors file, or is damaged ({e}); fetch it again") from e
+
+
+def _read_torch(path: pathlib.Path) -> Any:
+  try:
+    import torch
+  except ImportError as e:
+    raise UserError(
+      f"reading {path} needs PyTorch: pip install 'jaxsal[torch]', or give a .safetensors file"
+    ) from e
+  try:
+    return torch.load(path, map_location="cpu", weights_only=True)
+  except pickle.UnpicklingError as e:
+    raise UserError(
+      f"{path} is refused: to read it, code in it would have to run, or it is not a PyTorch file "
+      f"({str(e).splitlines()[0]}). Save the state dict alone: torch.save(model.state_dict(), FILE)"
+    ) from e
+  except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as e:
+    raise UserError(f"{path} is not a PyTorch checkpoint, or is damaged ({e})") from e

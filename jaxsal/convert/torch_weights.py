@@ -1,0 +1,87 @@
+"""From a PyTorch state dict to a network and back."""
+
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsal.convert.checkpoint import read_state_dict, to_numpy
+from jaxsal.errors import UserError
+from jaxsal.models import folder, registry, s3d
+from jaxsal.models.table import Entry
+
+Source = str | pathlib.Path | Mapping[str, Any]
+
+
+def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
+  """A network with a PyTorch checkpoint's weights, in eval mode.
+
+  Args:
+    name: the registry's name of the network.
+    source: a checkpoint file, or a state dict of NumPy arrays or tensors.
+    **variant: as for `jaxsal.models.create`.
+
+  Raises:
+    UserError: that lists every entry missing, left over or misshapen on either side.
+  """
+  config = registry.configure(name, **variant)
+  model = nnx.eval_shape(lambda: registry.build(name, config))
+  _fill(model, list(model.table(config)), source)
+  model.eval()
+  return model
+
+
+def to_torch(model: nnx.Module) -> dict[str, np.ndarray]:
+  """The state dict that the PyTorch implementation loads, as NumPy arrays in its layouts."""
+  variables = folder.variables(model)
+  state_dict = {}
+  for entry in model.table(model.config):
+    if entry.path is None:
+      state_dict[entry.name] = np.zeros((), np.int64)
+    else:
+      value = np.asarray(variables[".".join(entry.path)][...])
+      state_dict[entry.name] = np.transpose(value, np.argsort(entry.axes)).copy()
+  return state_dict
+
+
+def encoder_from_torch(encoder: s3d.Encoder, source: Source) -> None:
+  """Puts S3D Kinetics weights into an encoder; the classifier's head in the file is left aside.
+
+  Raises:
+    UserError: as `from_torch`.
+  """
+  head = ("fc.", "classifier.")
+  arrays = {k: v for k, v in _arrays(source).items() if not k.startswith(head)}
+  _fill(encoder, list(s3d.encoder_table(lambda _, index: f"base.{index}", ())), arrays)
+
+
+def _arrays(source: Source) -> dict[str, np.ndarray]:
+  return to_numpy(source, "the dict") if isinstance(source, Mapping) else read_state_dict(source)
+
+
+def _fill(model: nnx.Module, table: Iterable[Entry], source: Source) -> None:
+  """Writes a state dict into the network; nothing is written unless everything fits."""
+  arrays, variables = _arrays(source), folder.variables(model)
+  names = {entry.name for entry in table}
+  problems = [f"not in the network: {name} {arrays[name].shape}" for name in arrays.keys() - names]
+  values = {}
+  for name, path, axes in table:
+    if path is None:
+      continue
+    variable = variables[".".join(path)]
+    shape = tuple(np.array(variable.shape)[np.argsort(axes)])
+    if name not in arrays:
+      problems.append(f"not in the checkpoint: {name} {shape}")
+    elif arrays[name].shape != shape:
+      problems.append(f"shape: {name} is {arrays[name].shape}, the network has {shape}")
+    else:
+      values[".".join(path)] = np.transpose(arrays[name], axes).astype(np.float32)
+  if problems:
+    where = "the state dict" if isinstance(source, Mapping) else source
+    problems = "\n  ".join(sorted(problems))
+    raise UserError(f"{where} does not fit {type(model).__name__}:\n  {problems}")
+  for name, value in values.items():
+    variables[name].set_value(jnp.asarray(value))

@@ -1,0 +1,131 @@
+"""Model folders: weights in safetensors and a JSON that rebuilds the network.
+
+    model.json           name, configuration (preprocessing included), origin
+    model.safetensors    parameters and BatchNorm statistics, names joined by '.'
+
+Nothing in them is executed: no pickle.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import nnx
+
+from jaxsal import files
+from jaxsal.errors import UserError
+from jaxsal.models import registry
+
+_CONFIG, _WEIGHTS = "model.json", "model.safetensors"
+_FORMAT = 1
+
+
+def save(model: nnx.Module, folder: str | pathlib.Path, origin: dict[str, Any]) -> pathlib.Path:
+  """Writes a model folder; an older one there is replaced when the new one is complete.
+
+  Args:
+    model: one of the registry's networks.
+    folder: path of the folder.
+    origin: where the weights come from, JSON values; kept in model.json.
+
+  Returns:
+    The folder's path.
+  """
+  description = {
+    "format": _FORMAT,
+    "model": registry.name_of(model),
+    "config": dataclasses.asdict(model.config),
+    "origin": origin,
+    "jaxsal": importlib.metadata.version("jaxsal"),
+  }
+  with files.replacing_folder(folder) as temporary:
+    safetensors.numpy.save_file(arrays(model), temporary / _WEIGHTS)
+    (temporary / _CONFIG).write_text(json.dumps(description, indent=2) + "\n")
+  return pathlib.Path(folder)
+
+
+def load(path: str | pathlib.Path) -> nnx.Module:
+  """A network from a model folder or from a training's workdir (its best weights), in eval mode.
+
+  Raises:
+    UserError: if there is no model, or the folder is damaged or of a newer format.
+  """
+  folder = find(path)
+  try:
+    description = json.loads((folder / _CONFIG).read_text())
+    weights = safetensors.numpy.load_file(folder / _WEIGHTS)
+  except (OSError, ValueError, safetensors.SafetensorError) as e:
+    raise UserError(f"the model folder {folder} is damaged ({e}); write it again") from e
+  if description.get("format") != _FORMAT:
+    raise UserError(
+      f"{folder / _CONFIG} has format {description.get('format')}, this jaxsal reads {_FORMAT}: "
+      "install the jaxsal that wrote it, or a newer one"
+    )
+  name = description["model"]
+  _, config_class, _ = registry.MODELS[registry.check_name(name, registry.MODELS, "model")]
+  try:
+    config = config_class(**description["config"])
+  except TypeError as e:
+    raise UserError(f"{folder / _CONFIG} does not fit this jaxsal's {name}: {e}") from e
+  # Shapes first: the random weights that would be overwritten are never computed.
+  model = nnx.eval_shape(lambda: registry.build(name, config))
+  set_arrays(model, weights, source=str(folder / _WEIGHTS))
+  model.eval()
+  return model
+
+
+def find(path: str | pathlib.Path) -> pathlib.Path:
+  """The model folder that `path` is, or that a workdir at `path` holds."""
+  path = pathlib.Path(path).expanduser()
+  for folder in (path, path / "model"):
+    if (folder / _CONFIG).is_file():
+      return folder
+  if not path.exists():
+    raise UserError(f"{path} does not exist: give a model folder or the workdir of a training")
+  raise UserError(
+    f"{path} holds no model: a model folder has {_CONFIG} and {_WEIGHTS}; a training's workdir has "
+    "one under model/ after its first validation"
+  )
+
+
+def arrays(model: nnx.Module) -> dict[str, np.ndarray]:
+  """Parameters and statistics by dotted name, as NumPy arrays."""
+  return {name: np.asarray(jax.device_get(v[...])) for name, v in variables(model).items()}
+
+
+def variables(model: nnx.Module) -> dict[str, nnx.Variable]:
+  """Parameters and statistics by dotted name; the model's own, so that writing to one sets it."""
+  return {
+    ".".join(map(str, path)): variable
+    for path, variable in nnx.iter_graph(model)
+    if isinstance(variable, (nnx.Param, nnx.BatchStat))
+  }
+
+
+def set_arrays(model: nnx.Module, weights: dict[str, np.ndarray], source: str) -> None:
+  """Puts float32 `weights` into the network; every name, shape and dtype must match.
+
+  Raises:
+    UserError: that lists all that is missing, left over or different; the network is unchanged.
+  """
+  wanted = variables(model)
+  problems = [f"missing: {name}" for name in wanted.keys() - weights.keys()]
+  problems += [f"unknown: {name}" for name in weights.keys() - wanted.keys()]
+  for name in wanted.keys() & weights.keys():
+    have, want = weights[name], wanted[name]
+    if have.shape != want.shape or have.dtype != want.dtype:
+      problems.append(
+        f"different: {name} is {have.dtype} {have.shape}, the network has {want.dtype} {want.shape}"
+      )
+  if problems:
+    problems = "\n  ".join(sorted(problems))
+    raise UserError(f"{source} does not fit {type(model).__name__}:\n  {problems}")
+  for name, variable in wanted.items():
+    variable.set_value(jnp.asarray(weights[name]))

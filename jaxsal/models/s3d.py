@@ -1,0 +1,249 @@
+"""S3D: the encoder of TSFP-Net, TASED-Net, ViNet and STSANet.
+
+Xie et al., Rethinking Spatiotemporal Feature Learning, ECCV 2018: Inception-v1 inflated to 3-D with
+every k x k x k kernel factored into (1, k, k) and (k, 1, 1), without the gating of S3D-G.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.models.table import Entry, batch_norm, conv
+
+BATCH_NORM_EPSILON = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class S3DConfig:
+  """Configuration of the encoder and the classifier.
+
+  Attributes:
+    width: factor on every channel count; 1 is the published network.
+    batch_norm_momentum: weight of a new batch in the running statistics. The published 0.001 suits
+      fine-tuning from Kinetics weights; from random weights a short run needs about 0.1.
+    num_classes: of the classifier's head (Kinetics has 400).
+    dtype: what the convolutions compute in.
+  """
+
+  width: float = 1.0
+  batch_norm_momentum: float = 0.001
+  num_classes: int = 400
+  dtype: str = "float32"
+
+
+VARIANTS = {"base": S3DConfig(), "tiny": S3DConfig(width=0.125, num_classes=10)}
+
+
+def channels(count: int, width: float) -> int:
+  """A published channel count, scaled; at least 2."""
+  return max(2, round(count * width))
+
+
+def stage_channels(width: float = 1.0) -> tuple[int, int, int, int]:
+  """Channels of the encoder's four stage outputs: 192, 480, 832 and 1024 at width 1."""
+  sums = [sum(channels(c, width) for c in MIXED[name].outputs) for name in ("3c", "4f", "5c")]
+  return (channels(192, width), *sums)
+
+
+class BasicConv(nnx.Module):
+  """1x1x1 convolution, batch normalisation, ReLU."""
+
+  def __init__(self, inputs: int, outputs: int, cfg: S3DConfig, rngs: nnx.Rngs) -> None:
+    self.conv = nn.Conv(inputs, outputs, (1, 1, 1), use_bias=False, dtype=cfg.dtype, rngs=rngs)
+    self.bn = _batch_norm(outputs, cfg)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, t, h, w, inputs] -> [b, t, h, w, outputs]."""
+    return jax.nn.relu(self.bn(self.conv(x)))
+
+
+class SepConv(nnx.Module):
+  """(1, k, k) convolution, BN, ReLU, then (k, 1, 1) convolution, BN, ReLU."""
+
+  def __init__(
+    self, inputs: int, outputs: int, k: int, stride: int, cfg: S3DConfig, rngs: nnx.Rngs
+  ) -> None:
+    p, s, options = k // 2, stride, {"use_bias": False, "dtype": cfg.dtype, "rngs": rngs}
+    self.conv_s = nn.Conv(inputs, outputs, (1, k, k), (1, s, s), (0, p, p), **options)
+    self.bn_s = _batch_norm(outputs, cfg)
+    self.conv_t = nn.Conv(outputs, outputs, (k, 1, 1), (s, 1, 1), (p, 0, 0), **options)
+    self.bn_t = _batch_norm(outputs, cfg)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, t, h, w, inputs] -> [b, t/stride, h/stride, w/stride, outputs]."""
+    x = jax.nn.relu(self.bn_s(self.conv_s(x)))
+    return jax.nn.relu(self.bn_t(self.conv_t(x)))
+
+
+class MixedSpec(NamedTuple):
+  """Channels of an Inception block; branches 1 and 2 have a reduction and an output."""
+
+  branch0: int
+  branch1: tuple[int, int]
+  branch2: tuple[int, int]
+  branch3: int
+
+  @property
+  def outputs(self) -> tuple[int, int, int, int]:
+    return self.branch0, self.branch1[1], self.branch2[1], self.branch3
+
+
+MIXED = {
+  "3b": MixedSpec(64, (96, 128), (16, 32), 32),
+  "3c": MixedSpec(128, (128, 192), (32, 96), 64),
+  "4b": MixedSpec(192, (96, 208), (16, 48), 64),
+  "4c": MixedSpec(160, (112, 224), (24, 64), 64),
+  "4d": MixedSpec(128, (128, 256), (24, 64), 64),
+  "4e": MixedSpec(112, (144, 288), (32, 64), 64),
+  "4f": MixedSpec(256, (160, 320), (32, 128), 128),
+  "5b": MixedSpec(256, (160, 320), (32, 128), 128),
+  "5c": MixedSpec(384, (192, 384), (48, 128), 128),
+}
+
+
+class Mixed(nnx.Module):
+  """Inception block: four branches, concatenated on channels."""
+
+  def __init__(self, inputs: int, spec: MixedSpec, cfg: S3DConfig, rngs: nnx.Rngs) -> None:
+    n = functools.partial(channels, width=cfg.width)
+    self.branch0 = BasicConv(inputs, n(spec.branch0), cfg, rngs)
+    self.branch1_reduce = BasicConv(inputs, n(spec.branch1[0]), cfg, rngs)
+    self.branch1 = SepConv(n(spec.branch1[0]), n(spec.branch1[1]), 3, 1, cfg, rngs)
+    self.branch2_reduce = BasicConv(inputs, n(spec.branch2[0]), cfg, rngs)
+    self.branch2 = SepConv(n(spec.branch2[0]), n(spec.branch2[1]), 3, 1, cfg, rngs)
+    self.branch3 = BasicConv(inputs, n(spec.branch3), cfg, rngs)
+    self.outputs = sum(n(c) for c in spec.outputs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, t, h, w, inputs] -> [b, t, h, w, outputs]."""
+    pooled = nn.max_pool3d(x, (3, 3, 3), (1, 1, 1), (1, 1, 1))
+    branches = [
+      self.branch0(x),
+      self.branch1(self.branch1_reduce(x)),
+      self.branch2(self.branch2_reduce(x)),
+      self.branch3(pooled),
+    ]
+    return jnp.concatenate(branches, axis=-1)
+
+
+class Stages(NamedTuple):
+  """The encoder's outputs for t frames of h x w, at width 1.
+
+  base1 [b, t/2, h/4, w/4, 192], base2 [b, t/2, h/8, w/8, 480], base3 [b, t/4, h/16, w/16, 832],
+  base4 [b, t/8, h/32, w/32, 1024].
+  """
+
+  base1: jax.Array
+  base2: jax.Array
+  base3: jax.Array
+  base4: jax.Array
+
+
+class Encoder(nnx.Module):
+  """S3D without its head; units are named as in the paper's table (conv_1a .. mixed_5c)."""
+
+  def __init__(self, cfg: S3DConfig, rngs: nnx.Rngs) -> None:
+    stem, base1 = channels(64, cfg.width), channels(192, cfg.width)
+    self.conv_1a = SepConv(3, stem, 7, 2, cfg, rngs)
+    self.conv_2b = BasicConv(stem, stem, cfg, rngs)
+    self.conv_2c = SepConv(stem, base1, 3, 1, cfg, rngs)
+    inputs = base1
+    for name, spec in MIXED.items():
+      block = Mixed(inputs, spec, cfg, rngs)
+      setattr(self, f"mixed_{name}", block)
+      inputs = block.outputs
+
+  def __call__(self, frames: jax.Array) -> Stages:
+    """Normalised frames [b, t, h, w, 3], h and w multiples of 32, t of 8 -> Stages."""
+    x = self.conv_1a(frames)
+    x = nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+    base1 = self.conv_2c(self.conv_2b(x))
+    x = nn.max_pool3d(base1, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+    base2 = self.mixed_3c(self.mixed_3b(x))
+    x = nn.max_pool3d(base2, (3, 3, 3), (2, 2, 2), (1, 1, 1))
+    for block in (self.mixed_4b, self.mixed_4c, self.mixed_4d, self.mixed_4e):
+      x = block(x)
+    base3 = self.mixed_4f(x)
+    x = nn.max_pool3d(base3, (2, 2, 2), (2, 2, 2))
+    base4 = self.mixed_5c(self.mixed_5b(x))
+    return Stages(base1, base2, base3, base4)
+
+
+class S3D(nnx.Module):
+  """The Kinetics classifier: what the encoder's published weights were trained as."""
+
+  def __init__(self, config: S3DConfig, *, rngs: nnx.Rngs) -> None:
+    self.config = config
+    self.encoder = Encoder(config, rngs)
+    features = stage_channels(config.width)[-1]
+    self.fc = nn.Conv(features, config.num_classes, (1, 1, 1), dtype=config.dtype, rngs=rngs)
+
+  def __call__(self, frames: jax.Array) -> jax.Array:
+    """Normalised frames [b, t, h, w, 3], t = 16, 24, 32, ... -> logits [b, classes]."""
+    x = self.encoder(frames).base4.mean(axis=(2, 3), keepdims=True)
+    x = (x[:, :-1] + x[:, 1:]) / 2  # average pool (2, h, w), stride 1
+    return self.fc(x).mean(axis=(1, 2, 3)).astype(jnp.float32)
+
+  @staticmethod
+  def table(config: S3DConfig) -> Iterator[Entry]:
+    """Names in the Kinetics-400 file of the saliency literature (`base.0.conv_s.weight`, ...)."""
+    yield from encoder_table(lambda stage, index: f"base.{index}", ("encoder",))
+    yield from conv("fc.0", ("fc",), bias=True)
+
+
+# Index in S3D, stage and index within the stage (as saliency checkpoints number them), unit.
+_UNITS = [
+  (0, (1, 0), "conv_1a"),
+  (2, (1, 2), "conv_2b"),
+  (3, (1, 3), "conv_2c"),
+  (5, (2, 0), "mixed_3b"),
+  (6, (2, 1), "mixed_3c"),
+  *((8 + i, (3, i), f"mixed_4{letter}") for i, letter in enumerate("bcdef")),
+  (14, (4, 0), "mixed_5b"),
+  (15, (4, 1), "mixed_5c"),
+]
+
+
+def encoder_table(
+  prefix: Callable[[tuple[int, int], int], str], path: tuple[str, ...]
+) -> Iterator[Entry]:
+  """Table of the encoder's weights.
+
+  Args:
+    prefix: (stage and index within it, index in S3D) -> the unit's PyTorch name, such as `base.5`
+      (index in S3D) or `base2.0` (stage 2, first unit).
+    path: where the encoder stands in the module.
+  """
+  for index, stage, unit in _UNITS:
+    name, here = prefix(stage, index), (*path, unit)
+    if unit == "conv_2b":
+      yield from _basic(name, here)
+    elif unit.startswith("conv"):
+      yield from _separable(name, here)
+    else:
+      yield from _basic(f"{name}.branch0.0", (*here, "branch0"))
+      for i in (1, 2):
+        yield from _basic(f"{name}.branch{i}.0", (*here, f"branch{i}_reduce"))
+        yield from _separable(f"{name}.branch{i}.1", (*here, f"branch{i}"))
+      yield from _basic(f"{name}.branch3.1", (*here, "branch3"))
+
+
+def _basic(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
+  yield from conv(f"{name}.conv", (*path, "conv"), bias=False)
+  yield from batch_norm(f"{name}.bn", (*path, "bn"))
+
+
+def _separable(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
+  for axis in "st":
+    yield from conv(f"{name}.conv_{axis}", (*path, f"conv_{axis}"), bias=False)
+    yield from batch_norm(f"{name}.bn_{axis}", (*path, f"bn_{axis}"))
+
+
+def _batch_norm(count: int, cfg: S3DConfig) -> nn.BatchNorm:
+  return nn.BatchNorm(count, momentum=cfg.batch_norm_momentum, epsilon=BATCH_NORM_EPSILON)

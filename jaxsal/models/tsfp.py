@@ -1,0 +1,192 @@
+"""TSFP-Net: a temporal-spatial feature pyramid with hierarchical decoding.
+
+Chang and Zhu, Temporal-Spatial Feature Pyramid for Video Saliency Detection, arXiv:2105.04213. The
+authors published no code; where the paper leaves a choice open it is made here and said so. Width
+and depth of the pyramid and the decoders follow from the paper's model size of 58.4 MB (table 3).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.errors import UserError
+from jaxsal.models import s3d
+from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models.table import Entry, conv
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TSFPConfig(SaliencyConfig):
+  """Configuration of TSFP-Net; the defaults are the paper's.
+
+  Attributes:
+    size: height and width, multiples of 32.
+    length: T, a multiple of 8 (the paper compares 16, 32 and 48, table 1).
+    architecture: `pyramid`, or an ablation of table 8: `only_multi_level` leaves out the top-down
+      path, `only_final_level` decodes the deepest features alone.
+    width: factor on every channel count.
+    batch_norm_momentum: see `jaxsal.models.s3d.S3DConfig`.
+  """
+
+  size: tuple[int, int] = (192, 352)
+  architecture: Literal["pyramid", "only_multi_level", "only_final_level"] = "pyramid"
+  width: float = 1.0
+  batch_norm_momentum: float = 0.001
+
+
+VARIANTS = {
+  "base": TSFPConfig(),
+  "only_multi_level": TSFPConfig(architecture="only_multi_level"),
+  "only_final_level": TSFPConfig(architecture="only_final_level"),
+  "small": TSFPConfig(width=0.25),
+  "tiny": TSFPConfig(width=0.0625, length=8, size=(32, 64)),
+}
+
+_PYRAMID_CHANNELS = 192
+_DECODER_CHANNELS = 128
+# Steps in time of base1 .. base4 for each step of the pyramid, which lives at T/8.
+_TIME_FACTORS = (4, 4, 2, 1)
+
+
+class Pyramid(nnx.Module):
+  """Temporal-spatial feature pyramid: lateral convolutions and the top-down path.
+
+  The laterals compress time to the T/8 steps of base4, so that the levels can be added and the
+  decoders cost less than the encoder.
+  """
+
+  def __init__(self, inputs: tuple[int, ...], outputs: int, dtype: str, rngs: nnx.Rngs) -> None:
+    for level, (c, k) in enumerate(zip(inputs, _TIME_FACTORS), start=1):
+      lateral = nn.Conv(c, outputs, (k, 1, 1), (k, 1, 1), dtype=dtype, rngs=rngs)
+      setattr(self, f"lateral{level}", lateral)
+
+  def __call__(self, stages: s3d.Stages) -> list[jax.Array]:
+    """Encoder stages -> four levels [b, t/8, h/4 .. h/32, w/4 .. w/32, outputs]."""
+    laterals = (self.lateral1, self.lateral2, self.lateral3, self.lateral4)
+    levels = [lateral(stage) for lateral, stage in zip(laterals, stages)]
+    for i in (2, 1, 0):
+      levels[i] += nn.upsample(levels[i + 1], (1, 2, 2))
+    return levels
+
+
+class MultiLevel(nnx.Module):
+  """The ablation without a top-down path: 1x1x1 convolutions to one width (section 4.5).
+
+  Time is averaged to T/8 steps; without that the decoders would run at up to T/2.
+  """
+
+  def __init__(self, inputs: tuple[int, ...], outputs: int, dtype: str, rngs: nnx.Rngs) -> None:
+    for level, c in enumerate(inputs, start=1):
+      setattr(self, f"lateral{level}", nn.Conv(c, outputs, (1, 1, 1), dtype=dtype, rngs=rngs))
+
+  def __call__(self, stages: s3d.Stages) -> list[jax.Array]:
+    """Encoder stages -> four levels [b, t/8, h/4 .. h/32, w/4 .. w/32, outputs]."""
+    laterals = (self.lateral1, self.lateral2, self.lateral3, self.lateral4)
+    levels = []
+    for lateral, stage, k in zip(laterals, stages, _TIME_FACTORS):
+      b, t, h, w, c = stage.shape
+      levels.append(lateral(stage.reshape(b, t // k, k, h, w, c).mean(axis=2)))
+    return levels
+
+
+class Decoder(nnx.Module):
+  """Decodes one level to a quarter of the frame's size: 3x3x3 convolution, ReLU, upsampling x2."""
+
+  def __init__(self, level: int, inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> None:
+    """A decoder of level 1 has one convolution and no upsampling, of level 4 three of each."""
+    self.upsamplings = level - 1
+    convs = max(level - 1, 1)
+    for i in range(convs):
+      c = outputs if i == convs - 1 else inputs
+      unit = nn.Conv(inputs, c, (3, 3, 3), padding=(1, 1, 1), dtype=dtype, rngs=rngs)
+      setattr(self, f"conv{i + 1}", unit)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, t, h/2^(level+1), w/2^(level+1), inputs] -> [b, t, h/4, w/4, outputs]."""
+    for i in range(max(self.upsamplings, 1)):
+      x = jax.nn.relu(getattr(self, f"conv{i + 1}")(x))
+      if i < self.upsamplings:
+        x = nn.upsample(x, (1, 2, 2))
+    return x
+
+
+class TSFPNet(SaliencyModel):
+  """TSFP-Net without audio (figure 1)."""
+
+  def __init__(self, config: TSFPConfig, *, rngs: nnx.Rngs) -> None:
+    """Raises UserError for a size or a length that the encoder cannot halve."""
+    check_geometry(config)
+    self.config = config
+    encoder = s3d.S3DConfig(
+      width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=config.dtype
+    )
+    self.encoder = s3d.Encoder(encoder, rngs)
+    inputs = s3d.stage_channels(config.width)
+    features = s3d.channels(_PYRAMID_CHANNELS, config.width)
+    decoded = s3d.channels(_DECODER_CHANNELS, config.width)
+    if config.architecture == "pyramid":
+      self.pyramid = Pyramid(inputs, features, config.dtype, rngs)
+    elif config.architecture == "only_multi_level":
+      self.pyramid = MultiLevel(inputs, features, config.dtype, rngs)
+    else:
+      self.lateral = nn.Conv(inputs[-1], features, (1, 1, 1), dtype=config.dtype, rngs=rngs)
+    for level in self.levels:
+      setattr(self, f"decoder{level}", Decoder(level, features, decoded, config.dtype, rngs))
+    # Takes away time and channels; what is left is enlarged bilinearly ("UP" in figure 1).
+    self.output = nn.Conv(
+      decoded, 1, (config.length // 8, 3, 3), padding=(0, 1, 1), dtype=config.dtype, rngs=rngs
+    )
+
+  @property
+  def levels(self) -> tuple[int, ...]:
+    """Numbers of the decoded levels, 1 the shallowest."""
+    return (4,) if self.config.architecture == "only_final_level" else (1, 2, 3, 4)
+
+  def __call__(self, frames: jax.Array) -> jax.Array:
+    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1]."""
+    _, _, h, w, _ = frames.shape
+    stages = self.encoder(frames)
+    if self.config.architecture == "only_final_level":
+      features = {4: self.lateral(stages.base4)}
+    else:
+      features = dict(zip(self.levels, self.pyramid(stages)))
+    decoded = [getattr(self, f"decoder{level}")(x) for level, x in features.items()]
+    logits = self.output(sum(decoded[1:], start=decoded[0]))  # [b, 1, h/4, w/4, 1]
+    logits = nn.resize(logits[:, 0].astype(jnp.float32), (h, w))
+    return jax.nn.sigmoid(logits[..., 0])
+
+  @staticmethod
+  def table(config: TSFPConfig) -> Iterator[Entry]:
+    """Names for PyTorch: the encoder's as in ViNet's checkpoints, ours for the rest."""
+    yield from s3d.encoder_table(lambda stage, _: "backbone.base{}.{}".format(*stage), ("encoder",))
+    levels = (4,) if config.architecture == "only_final_level" else (1, 2, 3, 4)
+    if config.architecture == "only_final_level":
+      yield from conv("lateral", ("lateral",), bias=True)
+    else:
+      for level in levels:
+        yield from conv(f"pyramid.lateral{level}", ("pyramid", f"lateral{level}"), bias=True)
+    for level in levels:
+      for i in range(max(level - 1, 1)):
+        unit = (f"decoder{level}", f"conv{i + 1}")
+        yield from conv(".".join(unit), unit, bias=True)
+    yield from conv("output", ("output",), bias=True)
+
+
+def check_geometry(config: SaliencyConfig) -> None:
+  """Raises UserError unless S3D can halve the sides five times and the length three times."""
+  h, w = config.size
+  if h % 32 or w % 32 or h < 32 or w < 32:
+    raise UserError(
+      f"size is {h} x {w}: height and width must be multiples of 32, such as "
+      f"{max(32, round(h / 32) * 32)} x {max(32, round(w / 32) * 32)}"
+    )
+  if config.length % 8 or config.length < 8:
+    raise UserError(
+      f"length is {config.length}: a clip has a multiple of 8 frames, such as "
+      f"{max(8, round(config.length / 8) * 8)}"
+    )
