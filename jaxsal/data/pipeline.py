@@ -1,0 +1,286 @@
+"""Batches of clips, from prepared data sets through Grain.
+
+A batch is a dict of NumPy arrays, b clips of t frames of h x w pixels:
+
+- `frames` uint8 [b, t, h, w, 3] in R, G, B, in the order in which the network sees them;
+- `density` float32 [b, h, w] of the target frame, on the data set's own positive scale;
+- `fixations` uint8 [b, h, w], 1 where somebody looked at the target frame;
+- `mask` float32 [b], 0 in rows that must not count;
+- in evaluation also `video` and `frame`, int32 [b], which name the target frame.
+
+Every batch is a function of its number alone, so that the position in the data is one integer.
+With workers > 0 batches are made in that many processes. They start by importing the main module
+anew (as multiprocessing's `spawn` does), so a script that asks for workers needs the usual
+`if __name__ == "__main__":`. Batches reach the main process through shared memory, `/dev/shm`.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from jaxsal.data import transforms
+from jaxsal.data.sources import Split, Video
+from jaxsal.data.windows import Padding, Target, training_targets, windows
+
+Batch = dict[str, np.ndarray]
+
+# At most so many threads load batches without workers: each holds one, and Python's lock lets no
+# more of them gain.
+_THREADS = 4
+# Finished batches that wait for the consumer: per process, beside the one that it works on.
+_BUFFERED_BATCHES = 2
+
+
+def train_batches(
+  splits: Split | Sequence[Split],
+  *,
+  length: int,
+  size: tuple[int, int],
+  target: Target,
+  padding: Padding,
+  batch_size: int,
+  seed: int,
+  start: int = 0,
+  workers: int = 0,
+  flip: bool = True,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> grain.DatasetIterator[Batch]:
+  """Random windows, for ever: in an epoch, every video gives one, in an order of its own.
+
+  The target frame is drawn among `training_targets`, and again while nobody looked at it. Where
+  nobody looked at any, the last draw stands, with mask 0. Epochs follow one another without a gap,
+  so a batch may hold the end of one and the beginning of the next.
+
+  Batch i is a function of (seed, i): to resume after k batches, pass `start=k`, with any number of
+  workers. The clips of all processes' batches i, together, are those that one process would get
+  with a batch of that size.
+
+  Args:
+    splits: where the videos come from; several are pooled, video by video.
+    length, target, padding: as for `windows`.
+    size: height and width of the frames and maps.
+    batch_size: b, clips in a batch of this process.
+    seed: of the shuffling, the draws and the flips.
+    start: number of batches that were drawn already.
+    workers: processes that load batches; 0 loads them in threads of this one.
+    flip: mirror half of the clips left to right.
+    process_index, process_count: which share of each global batch to load, of how many.
+
+  Returns:
+    An endless iterator. `close()` ends its workers; a `with contextlib.closing(...)` around the
+    loop does so on every way out.
+  """
+  splits = (splits,) if isinstance(splits, Split) else tuple(splits)
+  videos = [(split, video) for split in splits for video in split.videos]
+  clips = (
+    grain.MapDataset.source(videos)
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .random_map(_DrawWindow(length, target, padding, flip))
+    .slice(slice(process_index, None, process_count))
+    .map(_LoadClip(tuple(size)))
+    .batch(batch_size)
+    .slice(slice(start, None))
+  )
+  return iter(_prefetch(clips, workers, threads=min(os.cpu_count() or 1, _THREADS)))
+
+
+def eval_batches(
+  split: Split,
+  *,
+  length: int,
+  size: tuple[int, int],
+  target: Target,
+  padding: Padding,
+  batch_size: int,
+  first_frames: int | None = None,
+  stride: int = 1,
+  workers: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> "EvalBatches":
+  """One window per target frame, in order: video by video, frame by frame.
+
+  Every process gets the same number of batches, all of one shape; rows that fill up the last ones
+  are zero, with mask 0, video -1 and frame -1. A frame that nobody looked at keeps mask 1 and an
+  empty `fixations`: its density is as good as any, and metrics of fixations give NaN there.
+
+  Args:
+    split: where the videos come from.
+    length, target, padding: as for `windows`.
+    size: height and width of the frames and maps.
+    batch_size: b, clips in a batch of this process.
+    first_frames: target frames per video, counted from its beginning; all by default.
+    stride: every how many frames is a target.
+    workers, process_index, process_count: as for `train_batches`.
+  """
+  rows = [
+    (number, frame)
+    for number, video in enumerate(split.videos)
+    for frame in range(0, min(video.frames, first_frames or video.frames), stride)
+  ]
+  num_batches = math.ceil(len(rows) / (batch_size * process_count))
+  share = num_batches * batch_size
+  rows += [(-1, -1)] * (share * process_count - len(rows))
+  rows = np.asarray(rows, np.int32)[process_index * share : (process_index + 1) * share]
+  clips = (
+    grain.MapDataset.source(rows)
+    .map(_LoadRow(split, length, tuple(size), target, padding))
+    .batch(batch_size)
+  )
+  # One thread: two would decode the frames that their batches share twice.
+  return EvalBatches(num_batches, _prefetch(clips, workers, threads=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalBatches:
+  """Batches in order; `len()` is their number, and every `iter()` begins anew."""
+
+  num_batches: int
+  dataset: grain.IterDataset
+
+  def __len__(self) -> int:
+    return self.num_batches
+
+  def __iter__(self) -> Iterator[Batch]:
+    with contextlib.closing(iter(self.dataset)) as batches:
+      yield from batches
+
+
+class _Window(NamedTuple):
+  """What a clip is made of: record numbers, and no pixel yet."""
+
+  split: Split
+  video: Video
+  records: list[int]
+  target: int
+  flip: bool = False
+  mask: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _DrawWindow:
+  """Random window of a video; see `train_batches`."""
+
+  length: int
+  target: Target
+  padding: Padding
+  flip: bool
+
+  def __call__(self, source: tuple[Split, Video], rng: np.random.Generator) -> _Window:
+    split, video = source
+    flip = self.flip and rng.random() < 0.5
+    for frame in rng.permutation(training_targets(video.frames, self.length, self.target)).tolist():
+      fixations = split.fixations(video.first + frame)
+      fixated = transforms.inside(fixations, (video.height, video.width)).any()
+      if fixated:
+        break
+    frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
+    records = (video.first + frames).tolist()
+    return _Window(split, video, records, video.first + frame, flip, mask=float(fixated))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LoadClip:
+  """Window -> one row of a training batch."""
+
+  size: tuple[int, int]
+
+  def __call__(self, window: _Window) -> Batch:
+    return _load(window, self.size, lambda i: _read_frame(window.split, self.size, i))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LoadRow:
+  """(video, frame) -> one row of an evaluation batch; (-1, -1) -> a row of padding."""
+
+  split: Split
+  length: int
+  size: tuple[int, int]
+  target: Target
+  padding: Padding
+
+  @functools.cached_property  # made by the process that reads, so never sent to a worker
+  def read_frame(self) -> Callable[[int], np.ndarray]:
+    """Frames that the next windows need again are kept: T of them, or 2T - 1 around frame T - 1,
+    where windows stop looking ahead and start looking back."""
+    read = functools.partial(_read_frame, self.split, self.size)
+    return functools.lru_cache(maxsize=2 * self.length)(read)
+
+  def __call__(self, row: np.ndarray) -> Batch:
+    number, frame = row.tolist()
+    name = {"video": np.int32(number), "frame": np.int32(frame)}
+    if number < 0:
+      return {
+        "frames": np.zeros((self.length, *self.size, 3), np.uint8),
+        "density": np.zeros(self.size, np.float32),
+        "fixations": np.zeros(self.size, np.uint8),
+        "mask": np.float32(0),
+        **name,
+      }
+    video = self.split.videos[number]
+    frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
+    records = (video.first + frames).tolist()
+    window = _Window(self.split, video, records, video.first + frame)
+    return _load(window, self.size, self.read_frame) | name
+
+
+def _load(window: _Window, size: tuple[int, int], read_frame: Callable[[int], np.ndarray]) -> Batch:
+  """Reads what the window names; a frame that it repeats is read once."""
+  mirror = transforms.flip if window.flip else lambda image: image
+  frames = {record: mirror(read_frame(record)) for record in set(window.records)}
+  target = window.split[window.target]
+  density = transforms.decode_density(target["density"], window.split.where(window.target))
+  frame_size = (window.video.height, window.video.width)
+  fixations = transforms.fixation_map(target["fixations"], frame_size, size)
+  return {
+    "frames": np.stack([frames[record] for record in window.records]),
+    "density": mirror(transforms.resize(density, size)),
+    "fixations": mirror(fixations),
+    "mask": np.float32(window.mask),
+  }
+
+
+def _read_frame(split: Split, size: tuple[int, int], record: int) -> np.ndarray:
+  frame = transforms.decode_frame(split[record]["image"], split.where(record))
+  return transforms.resize(frame, size)
+
+
+def _prefetch(batches: grain.MapDataset, workers: int, threads: int) -> grain.IterDataset:
+  """Loads batches ahead of the consumer, in `workers` processes or else in threads of this one."""
+  if workers == 0:
+    options = grain.ReadOptions(threads, prefetch_buffer_size=threads + _BUFFERED_BATCHES)
+    return batches.to_iter_dataset(options)
+  if not flags.FLAGS.is_parsed():  # Grain reads its own flags, in tests and notebooks too
+    flags.FLAGS.mark_as_parsed()
+  one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+  return batches.to_iter_dataset(one_by_one).mp_prefetch(
+    grain.MultiprocessingOptions(workers, per_worker_buffer_size=_BUFFERED_BATCHES),
+    worker_init_fn=_start_worker,
+  )
+
+
+def _start_worker(worker: int, workers: int) -> None:
+  cv2.setNumThreads(1)  # the workers are the parallelism
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+  # Grain ends its workers itself, but not when the main process is killed: they would stay.
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
