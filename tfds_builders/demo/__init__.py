@@ -1,0 +1,1 @@
+"""The demo set: simulated observers follow what moves and what appears."""
