@@ -16,7 +16,9 @@ _PLAIN_INTERVAL = 10.0
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, unit: str = "it", start: int = 0) -> Iterator["Progress"]:
+def progress(
+  description: str, total: int, unit: str = "it", start: int = 0
+) -> Iterator["Progress"]:
   """A bar with rate and ETA on a terminal, a line every ten seconds elsewhere.
 
   Args:
@@ -38,7 +40,8 @@ class Progress:
   def __init__(self, description: str, total: int, unit: str, start: int = 0) -> None:
     self._description, self._total, self._unit = description, total, unit
     self._start = self._done = start
-    self._began = self._printed = time.monotonic()
+    self._began: float | None = None
+    self._printed = time.monotonic()
     self._text = ""
     self._bar = None
     if console.is_terminal:
@@ -56,29 +59,25 @@ class Progress:
       )
       self._bar.start()
 
-  @property
-  def seconds(self) -> float:
-    """Seconds since the start."""
-    return time.monotonic() - self._began
-
-  @property
-  def rate(self) -> float:
-    """Units per second since the start."""
-    return (self._done - self._start) / max(self.seconds, 1e-9)
-
   def advance(self, units: int = 1, text: str | None = None) -> None:
     """Counts `units` as done; `text`, when given, replaces what stands behind the bar."""
+    if self._began is None:  # what came before the first units, compiling say, is not their rate
+      self._began, self._start = time.monotonic(), self._start + units
     self._done += units
     self._text = self._text if text is None else text
     if self._bar is not None:
       self._bar.update(
-        self._task, completed=self._done, rate=self._rate(), eta=self._eta(), text=self._text
+        self._task,
+        completed=self._done,
+        rate=self._rate_text(),
+        eta=self._eta_text(),
+        text=self._text,
       )
     elif time.monotonic() - self._printed >= _PLAIN_INTERVAL or self._done == self._total:
       self._printed = time.monotonic()
       self.print(
-        f"{self._description} {self._done}/{self._total}  {self._rate()}"
-        f"  eta {self._eta()}  {self._text}".rstrip()
+        f"{self._description} {self._done}/{self._total}  {self._rate_text()}"
+        f"  eta {self._eta_text()}  {self._text}".rstrip()
       )
 
   def print(self, line: str) -> None:
@@ -89,13 +88,18 @@ class Progress:
     if self._bar is not None:
       self._bar.stop()
 
-  def _rate(self) -> str:
-    return f"{self.rate:.3g} {self._unit}/s"
+  def _rate(self) -> float:
+    """Units per second since the first ones were done; 0 while that is not known."""
+    seconds = time.monotonic() - self._began if self._began is not None else 0.0
+    return (self._done - self._start) / seconds if seconds > 0 else 0.0
 
-  def _eta(self) -> str:
-    if self._done == self._start:
+  def _rate_text(self) -> str:
+    return f"{self._rate():.3g} {self._unit}/s"
+
+  def _eta_text(self) -> str:
+    if not self._rate():
       return "-"
-    seconds = round((self._total - self._done) / self.rate)
+    seconds = round((self._total - self._done) / self._rate())
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 

@@ -12,21 +12,16 @@ import jax.numpy as jnp
 from jaxsal import metrics
 from jaxsal.errors import UserError
 
-# Term -> metric, what it compares the prediction with, and whether it is to be raised or lowered.
-TERMS = {
-  "kl": (metrics.kl, "density", 1.0),
-  "cc": (metrics.cc, "density", -1.0),
-  "nss": (metrics.nss, "fixations", -1.0),
-  "sim": (metrics.sim, "density", -1.0),
-}
+# Terms are metrics: +1 where a low value is good, -1 where a high one is.
+SIGNS = {"kl": 1.0, "cc": -1.0, "nss": -1.0, "sim": -1.0}
 
 
 def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
   """The weights as a plain dict; raises UserError for unknown terms or none at all."""
-  unknown = sorted(set(weights) - set(TERMS))
+  unknown = sorted(set(weights) - set(SIGNS))
   if unknown or not weights:
     raise UserError(
-      f"loss terms {unknown or '{}'}: give weights for some of {', '.join(TERMS)}, such as "
+      f"loss terms {unknown or '{}'}: give weights for some of {', '.join(SIGNS)}, such as "
       "{'kl': 1.0, 'cc': 0.5, 'nss': 0.1}"
     )
   return {term: float(weight) for term, weight in weights.items()}
@@ -49,10 +44,10 @@ def saliency_loss(
   maps = jnp.maximum(batch["mask"].sum(), 1)
   means = {}
   for term in weights:
-    metric, truth, _ = TERMS[term]
+    metric, truth = metrics.METRICS[term]
     # Rows without a value may hold anything; the metrics keep their gradients finite.
     value = metric(prediction.astype(jnp.float32), batch[truth])
     value = jnp.where((batch["mask"] > 0) & ~jnp.isnan(value), value, 0)
     means[term] = value.sum() / maps
-  loss = sum(TERMS[term][2] * weight * means[term] for term, weight in weights.items())
+  loss = sum(SIGNS[term] * weight * means[term] for term, weight in weights.items())
   return loss, means

@@ -63,6 +63,15 @@ def kl(prediction: Array, density: Array) -> Array:
   return xp.where(total > 0, value, xp.nan)
 
 
+# Name -> function, and the part of a batch that it compares the prediction with.
+METRICS = {
+  "nss": (nss, "fixations"),
+  "cc": (cc, "density"),
+  "sim": (sim, "density"),
+  "kl": (kl, "density"),
+}
+
+
 def _standardise(x: Array, xp) -> Array:
   """Zero mean and unit sample deviation over a map; zeros if it is constant."""
   pixels = x.shape[-1] * x.shape[-2]

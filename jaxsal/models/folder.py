@@ -60,9 +60,8 @@ def load(path: str | pathlib.Path) -> nnx.Module:
   folder = find(path)
   try:
     description = json.loads((folder / _CONFIG).read_text())
-    weights = safetensors.numpy.load_file(folder / _WEIGHTS)
-  except (OSError, ValueError, safetensors.SafetensorError) as e:
-    raise UserError(f"the model folder {folder} is damaged ({e}); write it again") from e
+  except ValueError as e:
+    raise UserError(f"{folder / _CONFIG} is damaged ({e}): write the model folder again") from e
   if description.get("format") != _FORMAT:
     raise UserError(
       f"{folder / _CONFIG} has format {description.get('format')}, this jaxsal reads {_FORMAT}: "
@@ -76,9 +75,19 @@ def load(path: str | pathlib.Path) -> nnx.Module:
     raise UserError(f"{folder / _CONFIG} does not fit this jaxsal's {name}: {e}") from e
   # Shapes first: the random weights that would be overwritten are never computed.
   model = nnx.eval_shape(lambda: registry.build(name, config))
-  set_arrays(model, weights, source=str(folder / _WEIGHTS))
+  set_arrays(model, _read_weights(folder / _WEIGHTS), source=str(folder / _WEIGHTS))
   model.eval()
   return model
+
+
+def copy_weights(path: str | pathlib.Path, model: nnx.Module) -> None:
+  """Puts the weights of a model folder, or of a workdir, into a network of the same parameters.
+
+  Raises:
+    UserError: as `load`, and if the parameters differ.
+  """
+  weights = find(path) / _WEIGHTS
+  set_arrays(model, _read_weights(weights), source=str(weights))
 
 
 def find(path: str | pathlib.Path) -> pathlib.Path:
@@ -129,3 +138,10 @@ def set_arrays(model: nnx.Module, weights: dict[str, np.ndarray], source: str) -
     raise UserError(f"{source} does not fit {type(model).__name__}:\n  {problems}")
   for name, variable in wanted.items():
     variable.set_value(jnp.asarray(weights[name]))
+
+
+def _read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    return safetensors.numpy.load_file(path)
+  except (OSError, ValueError, safetensors.SafetensorError) as e:
+    raise UserError(f"{path} is missing or damaged ({e}): write the model folder again") from e

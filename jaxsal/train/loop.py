@@ -1,0 +1,263 @@
+"""The trainer, from top to bottom: configuration, state, data, steps, loop, report."""
+
+import contextlib
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from jaxsal import convert, losses, models
+from jaxsal.console import console, progress, track
+from jaxsal.data import pipeline, sources
+from jaxsal.errors import UserError
+from jaxsal.train import bounds, report, sharding
+from jaxsal.train.checkpoints import Checkpoints
+from jaxsal.train.interrupt import catch_signals
+from jaxsal.train.log import Log
+from jaxsal.train.optimizer import make_optimizer, make_schedule
+from jaxsal.train.state import TrainState, new_state, split
+from jaxsal.train.step import make_eval_step, make_train_step, means
+from jaxsal.train.workdir import open_workdir
+
+
+class Interrupted(Exception):
+  """A signal ended the training after everything was saved.
+
+  Attributes:
+    signal: its number.
+  """
+
+  def __init__(self, number: int) -> None:
+    super().__init__(f"signal {number}")
+    self.signal = number
+
+
+def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
+  """Trains a network as `config` says; called again with the same arguments, it continues.
+
+  The workdir gets `config.json`, `checkpoints/` (the latest states), `model/` (the weights with the
+  best validation NSS so far, for `jaxsal.models.load`), `log.jsonl` and `tensorboard/`, and at the
+  end `curves.png`, `contact_sheet.png` and `summary.json`.
+
+  Args:
+    config: as `configs/tsfp.py` makes it; not changed.
+    workdir: a folder for this training alone.
+
+  Returns:
+    What `summary.json` holds.
+
+  Raises:
+    UserError: for a configuration that cannot work, missing data, a loss that is not finite.
+    Interrupted: after SIGTERM or SIGINT, when the state is saved.
+  """
+  # --- Configuration: everything in it is checked here and becomes an object.
+  batch_size, devices = config.data.batch_size, jax.device_count()
+  for name, value, divisor in (
+    ("data.batch_size", batch_size, config.accumulate * devices),
+    ("eval.batch_size", config.eval.batch_size, devices),
+  ):
+    if value < 1 or value % divisor:
+      raise UserError(
+        f"{name} is {value}: it must be a multiple of {divisor} ({devices} devices, "
+        f"accumulate={config.accumulate})"
+      )
+  loss_weights = losses.check_weights(config.loss)
+  schedule = make_schedule(config.optimizer, config.steps)
+  tx = make_optimizer(config.optimizer, schedule)
+  model = _make_model(config)
+  train_split = _open_split(config, config.data.train_split)
+  validation_split = _open_split(config, config.data.validation_split)
+  workdir = open_workdir(workdir, config)
+
+  # --- State: shapes first, then where each array lies, then the arrays.
+  mesh = sharding.make_mesh()
+  on_data, replicated = sharding.batch_sharding(mesh), NamedSharding(mesh, PartitionSpec())
+  network, params, model_state = split(model)
+  init = lambda p, s: new_state(p, s, tx)  # noqa: E731
+  abstract = jax.eval_shape(init, params, model_state)
+  shardings = sharding.state_shardings(mesh, abstract, config.sharding)
+  abstract = jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+  )
+  checkpoints = Checkpoints(workdir / "checkpoints", config.checkpoint.keep)
+  restored = checkpoints.restore(abstract)
+  if restored is None:
+    state = jax.jit(init, out_shardings=shardings)(params, model_state)
+    first_step, batches_drawn, best = 0, 0, None
+  else:
+    state, batches_drawn, best = restored.state, restored.batches, restored.metadata["best"]
+    first_step = int(jax.device_get(state.step))
+  megabytes = sum(x.nbytes for x in jax.tree.leaves(params)) / 1e6
+  console.print(
+    f"{config.model.name}, {megabytes:.1f} MB of parameters, on {devices} x "
+    f"{jax.devices()[0].device_kind}\n"
+    f"{train_split.dataset}: {len(train_split.videos)} videos for training, "
+    f"{len(validation_split.videos)} for validation\n"
+    f"{workdir}" + (f": continuing after step {first_step}" if first_step else ""),
+    highlight=False,
+  )
+
+  # --- Data: which windows, and which of them this process loads.
+  clip = {name: getattr(model, name) for name in ("length", "size", "target", "padding")} | {
+    "workers": config.data.workers,
+    "process_index": jax.process_index(),
+    "process_count": jax.process_count(),
+  }
+  train_batches = pipeline.train_batches(
+    train_split,
+    batch_size=batch_size // jax.process_count(),
+    seed=config.seed,
+    start=batches_drawn,
+    flip=config.data.flip,
+    **clip,
+  )
+  validation_batches = pipeline.eval_batches(
+    validation_split,
+    batch_size=config.eval.batch_size // jax.process_count(),
+    first_frames=config.eval.first_frames or None,
+    stride=config.eval.stride,
+    **clip,
+  )
+
+  # --- Steps.
+  train_step = jax.jit(
+    make_train_step(network, tx, schedule, loss_weights, config.accumulate),
+    donate_argnums=0,
+    out_shardings=(shardings, replicated),
+  )
+  eval_step = jax.jit(make_eval_step(network), out_shardings=replicated)
+  add = jax.jit(lambda x, y: jax.tree.map(jnp.add, x, y))
+  gather = jax.jit(lambda x: x, out_shardings=replicated)
+
+  def validate(state: TrainState) -> dict[str, float]:
+    totals = None
+    batches = sharding.to_devices(validation_batches, on_data)
+    for batch in track(batches, "validating", len(validation_batches), "batch"):
+      sums, _ = eval_step(state.params, state.model_state, batch)
+      totals = sums if totals is None else add(totals, sums)
+    return means(jax.device_get(totals))
+
+  def save_model(state: TrainState, step: int, scores: dict[str, float]) -> None:
+    arrays = jax.device_get(gather((state.params, state.model_state)))
+    if jax.process_index() == 0:
+      origin = {"dataset": train_split.dataset, "step": step, "validation": scores}
+      models.save(network.restore(*arrays), workdir / "model", origin)
+
+  # --- The loop. Nothing moves between host and devices but what is sent on purpose.
+  log = Log(workdir, resumed_at=first_step)
+  pending: list[dict[str, jax.Array]] = []  # scalars since the last log row, still on the devices
+  waited, since = 0.0, time.perf_counter()
+  with (
+    contextlib.closing(checkpoints),
+    contextlib.closing(log),
+    contextlib.closing(train_batches),
+    catch_signals() as interruption,
+    progress("training", config.steps, "step", start=first_step) as bar,
+    jax.transfer_guard("disallow"),
+  ):
+    batches = iter(sharding.to_devices(train_batches, on_data))
+    if first_step < config.steps:
+      bar.print("compiling the train step: up to a few minutes the first time, then from the cache")
+    for step in range(first_step + 1, config.steps + 1):
+      began = time.perf_counter()
+      batch = next(batches)
+      waited += time.perf_counter() - began
+      state, scalars = train_step(state, batch)
+      pending.append(scalars)
+      last, stop = step == config.steps, bool(interruption)
+      validation_due = last or step % config.eval.every == 0
+      checkpoint_due = last or stop or step % config.checkpoint.every == 0
+
+      if step % config.log_every == 0 or validation_due or checkpoint_due:
+        rows = jax.device_get(pending)
+        _check_finite(rows, step, checkpoints.latest_step())
+        row = _average(rows)
+        seconds = time.perf_counter() - since
+        row["steps_per_second"] = len(rows) / seconds
+        row["clips_per_second"] = len(rows) / seconds * batch_size
+        row["data_wait"] = waited / seconds  # share of the time spent waiting for batches
+        log.write(step, "train", row)
+        text = f"loss {row['loss']:.3f}  lr {row['learning_rate']:.1e}"
+        bar.advance(len(rows), f"{text}  {row['clips_per_second']:.3g} clips/s")
+        if validation_due:
+          scores = validate(state)
+          log.write(step, "validation", scores)
+          is_best = best is None or scores["nss"] > best["scores"]["nss"]
+          if is_best:
+            best = {"step": step, "scores": scores}
+            save_model(state, step, scores)
+          text = "  ".join(f"{name.upper()} {score:.3f}" for name, score in scores.items())
+          bar.print(f"step {step}: validation {text}{'  (best so far)' if is_best else ''}")
+        if checkpoint_due:
+          metadata = {"model": config.model.to_dict(), "best": best}
+          checkpoints.save(step, state, batches_drawn + step - first_step, metadata)
+        pending, waited, since = [], 0.0, time.perf_counter()
+      if stop and not last:
+        checkpoints.wait()
+        bar.print(f"stopped and saved at step {step}: the same command continues from there")
+        raise Interrupted(interruption.signal)
+
+  # --- Report: the best weights on the validation frames, between floor and ceiling.
+  _, *weights = split(models.load(workdir / "model"))
+  weights = jax.device_put(weights, replicated)
+
+  def predict(batch: pipeline.Batch) -> np.ndarray:
+    (on_devices,) = sharding.to_devices([batch], on_data)
+    _, maps = eval_step(*weights, on_devices)
+    first = jax.process_index() * len(batch["mask"])
+    return np.asarray(maps)[first : first + len(batch["mask"])]
+
+  return report.write(
+    workdir,
+    {"model": config.model.to_dict(), "dataset": train_split.dataset, "step": best["step"]},
+    {"model": predict} | bounds.predictors(train_split, validation_split, model.size),
+    validation_batches,
+    target=-1 if model.target == "last" else model.length // 2,
+  )
+
+
+def _make_model(config: ConfigDict) -> nnx.Module:
+  """The network, with random weights, another training's, or Kinetics weights in its encoder."""
+  if config.init_from and config.encoder_weights:
+    raise UserError("init_from and encoder_weights are both set: the first has an encoder already")
+  rngs = nnx.Rngs(jax.random.key(config.seed))
+  model = models.create(**config.model.to_dict(), rngs=rngs)
+  if config.encoder_weights:
+    convert.encoder_from_torch(model.encoder, config.encoder_weights)
+  if config.init_from:
+    models.copy_weights(config.init_from, model)
+  return model
+
+
+def _open_split(config: ConfigDict, name: str) -> sources.Split:
+  """Opens a split; the demo set, which needs no download, is made if it is missing."""
+  if config.data.dataset.split("/")[0] == "demo":
+    sources.prepare(config.data.dataset, config.data.data_dir)
+  return sources.open_split(config.data.dataset, name, config.data.data_dir)
+
+
+def _average(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:
+  """Means over the steps since the last row."""
+  return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _check_finite(rows: list[dict[str, np.ndarray]], step: int, good: int | None) -> None:
+  """Raises UserError if a loss or gradient of the latest steps, which end at `step`, is not finite.
+
+  It comes before anything is saved, so the checkpoints there are from before the trouble.
+  """
+  for number, row in enumerate(rows, start=step - len(rows) + 1):
+    for name in ("loss", "gradient_norm"):
+      if not np.isfinite(row[name]):
+        kept = f"the checkpoint of step {good} is kept" if good else "no checkpoint was written yet"
+        raise UserError(
+          f"the {name.replace('_', ' ')} is {row[name]} at step {number}; {kept}. Train with a "
+          f"lower optimizer.learning_rate (it was {float(row['learning_rate']):.3g} there) in a "
+          "new --workdir, or look for damaged frames in the data"
+        )

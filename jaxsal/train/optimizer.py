@@ -1,0 +1,80 @@
+"""From a recipe's numbers to an optax optimizer."""
+
+import re
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from jaxsal.errors import UserError
+
+
+def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
+  """The learning rate at each step.
+
+  Args:
+    config: `learning_rate`; `schedule`: `constant`, `drops` (times `drop_factor` at each of the
+      steps `drops`) or `cosine` (to zero at the last step); `warmup`: steps of rise from zero.
+    steps: of the whole training.
+
+  Raises:
+    UserError: for a schedule that does not exist.
+  """
+  peak, warmup = config.learning_rate, config.warmup
+  if config.schedule == "constant":
+    schedule = optax.constant_schedule(peak)
+  elif config.schedule == "drops":
+    drops = {int(step) - warmup: config.drop_factor for step in config.drops}
+    schedule = optax.piecewise_constant_schedule(peak, drops)
+  elif config.schedule == "cosine":
+    schedule = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+  else:
+    raise UserError(
+      f"optimizer.schedule is {config.schedule!r}: it must be constant, drops or cosine"
+    )
+  if not warmup:
+    return schedule
+  return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), schedule], [warmup])
+
+
+def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+  """The optimizer.
+
+  Args:
+    config: `name`: `adam` or `sgd`; `momentum` (of sgd); `weight_decay`, added to the gradient as
+      PyTorch does; `multipliers`: (regular expression, factor) pairs; the first whose expression
+      is found in a parameter's path, such as `encoder/conv_1a/conv_s/kernel`, scales its rate.
+    schedule: from `make_schedule`.
+
+  Raises:
+    UserError: for an optimizer that does not exist.
+  """
+
+  def group(factor: float) -> optax.GradientTransformation:
+    def rate(step: jax.Array) -> jax.Array:
+      return factor * schedule(step)
+
+    if config.name == "adam":
+      rule = optax.adam(rate)
+    elif config.name == "sgd":
+      rule = optax.sgd(rate, momentum=config.momentum or None)
+    else:
+      raise UserError(f"optimizer.name is {config.name!r}: it must be adam or sgd")
+    decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    return optax.chain(*decay, rule)
+
+  multipliers = [(pattern, float(factor)) for pattern, factor in config.multipliers]
+  if not multipliers:
+    return group(1.0)
+
+  def labels(params: Any) -> Any:
+    def label(path: tuple[Any, ...], _: Any) -> str:
+      name = "/".join(str(k.key) for k in path)
+      factor = next((f for pattern, f in multipliers if re.search(pattern, name)), 1.0)
+      return f"x{factor}"
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+  factors = {1.0, *(factor for _, factor in multipliers)}
+  return optax.partition({f"x{factor}": group(factor) for factor in factors}, labels)

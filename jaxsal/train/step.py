@@ -1,0 +1,105 @@
+"""One step of training and one of validation: pure functions of state and batch."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxsal import losses, metrics
+from jaxsal.train.state import Network, TrainState, Tree
+
+Batch = Mapping[str, jax.Array]
+Scalars = dict[str, jax.Array]
+
+
+def make_train_step(
+  network: Network,
+  tx: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  loss_weights: Mapping[str, float],
+  accumulate: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
+  """(state, batch) -> (new state, scalars).
+
+  With `accumulate` > 1 the batch is worked off in that many parts of equal size, one after the
+  other, whose gradients are added: the memory of one part, the gradient of all. BatchNorm sees one
+  part at a time, as in the papers' PyTorch code.
+  """
+
+  def loss_fn(params, model_state, part, maps):
+    prediction, model_state = network.apply(params, model_state, part["frames"])
+    loss, terms = losses.saliency_loss(prediction, part, loss_weights)
+    share = part["mask"].sum() / maps  # of all valid maps in the batch, so that parts add up
+    scaled = jax.tree.map(lambda x: x * share, {"loss": loss, **terms})
+    return scaled["loss"], (model_state, scaled)
+
+  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+    gradient_fn = jax.grad(loss_fn, has_aux=True)
+    maps = jnp.maximum(batch["mask"].sum(), 1)
+    if accumulate == 1:
+      grads, (model_state, scalars) = gradient_fn(state.params, state.model_state, batch, maps)
+    else:
+
+      def body(carry, part):
+        grads, scalars, model_state = carry
+        new, (model_state, more) = gradient_fn(state.params, model_state, part, maps)
+        return (*jax.tree.map(jnp.add, (grads, scalars), (new, more)), model_state), None
+
+      parts = jax.tree.map(lambda x: _parts(x, accumulate), dict(batch))
+      zeros = (
+        jax.tree.map(jnp.zeros_like, state.params),
+        dict.fromkeys(["loss", *loss_weights], jnp.zeros(())),
+      )
+      carry, _ = jax.lax.scan(body, (*zeros, state.model_state), parts)
+      grads, scalars, model_state = carry
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    scalars |= {
+      "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+      "gradient_norm": optax.global_norm(grads),
+      "parameter_norm": optax.global_norm(params),
+      "update_norm": optax.global_norm(updates),
+    }
+    return TrainState(state.step + 1, params, model_state, opt_state), scalars
+
+  return train_step
+
+
+def make_eval_step(
+  network: Network,
+) -> Callable[[Tree, Tree, Batch], tuple[Scalars, jax.Array]]:
+  """(params, model state, batch) -> (`sums_and_counts` of the batch, the maps [b, h, w])."""
+
+  def eval_step(params: Tree, model_state: Tree, batch: Batch) -> tuple[Scalars, jax.Array]:
+    maps = network.predict(params, model_state, batch["frames"])
+    return sums_and_counts(maps, batch), maps
+
+  return eval_step
+
+
+def sums_and_counts(maps: jax.Array, batch: Batch) -> Scalars:
+  """`NAME/sum` and `NAME/count` of each metric, over rows with mask 1 where it is defined."""
+  result = {}
+  for name, (metric, truth) in metrics.METRICS.items():
+    value = metric(maps, batch[truth])
+    valid = (batch["mask"] > 0) & ~jnp.isnan(value)
+    result[f"{name}/sum"] = jnp.where(valid, value, 0).sum()
+    result[f"{name}/count"] = valid.sum().astype(jnp.float32)
+  return result
+
+
+def means(totals: Mapping[str, np.ndarray]) -> dict[str, float]:
+  """Sums and counts over all batches -> the mean of each metric; NaN where nothing counted."""
+  result = {}
+  for name in metrics.METRICS:
+    total, count = float(totals[f"{name}/sum"]), float(totals[f"{name}/count"])
+    result[name] = total / count if count else math.nan
+  return result
+
+
+def _parts(x: jax.Array, count: int) -> jax.Array:
+  """[b, ...] -> [count, b / count, ...], each device's rows dealt out to all parts."""
+  return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
