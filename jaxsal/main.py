@@ -9,13 +9,12 @@ and, at the end, curves.png, contact_sheet.png and summary.json. Run the same co
 continues where it was interrupted.
 """
 
-import os
-import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
+from jaxsal import caching
 from jaxsal.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -41,6 +40,11 @@ def run(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
+  if "--help" in argv:
+    print(__doc__)
+    for flag in (_CONFIG, _WORKDIR, _DISTRIBUTED):
+      print(f"  --{flag.name}: {flags.FLAGS[flag.name].help}")
+    return 0
   _parse(argv)
   if not _CONFIG.value or not _WORKDIR.value:
     raise UserError(
@@ -53,10 +57,7 @@ def _run(argv: list[str]) -> int:
 
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  # A second run of the same recipe starts within seconds instead of compiling again.
-  if not jax.config.jax_compilation_cache_dir:
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(cache / "jaxsal" / "xla"))
+  caching.enable_compilation_cache()
   try:
     loop.train(_CONFIG.value, _WORKDIR.value)
   except loop.Interrupted as e:
@@ -68,13 +69,16 @@ def _parse(argv: list[str]) -> None:
   """Reads the flags; what is wrong with them becomes a UserError."""
   try:
     rest = flags.FLAGS(["jaxsal.main", *argv])
+    if _CONFIG.value is not None:
+      _CONFIG.value.to_dict()  # a file that cannot be loaded says so at its first use
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
     message = str(e.args[0] if isinstance(e, KeyError) and e.args else e)
+    if "Traceback" in message:  # the recipe's own error, which ml_collections formats whole
+      message = message.strip().splitlines()[-1]
     raise UserError(f"{message}\nSee python -m jaxsal.main --help") from e
   if rest[1:]:
     raise UserError(f"{rest[1]!r} is not understood: flags begin with --, see --help")
 
 
 if __name__ == "__main__":
-  app.usage(shorthelp=True) if "--help" in sys.argv[1:] else None
   sys.exit(run(sys.argv[1:]))

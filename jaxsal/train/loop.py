@@ -1,6 +1,7 @@
 """The trainer, from top to bottom: configuration, state, data, steps, loop, report."""
 
 import contextlib
+import json
 import pathlib
 import time
 from typing import Any
@@ -215,7 +216,11 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
 
   return report.write(
     workdir,
-    {"model": config.model.to_dict(), "dataset": train_split.dataset, "step": best["step"]},
+    {
+      "model": json.loads(config.model.to_json()),
+      "dataset": train_split.dataset,
+      "step": best["step"],
+    },
     {"model": predict} | bounds.predictors(train_split, validation_split, model.size),
     validation_batches,
     target=-1 if model.target == "last" else model.length // 2,

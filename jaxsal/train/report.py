@@ -85,12 +85,13 @@ def _score(
         values = metric(maps[valid].astype(np.float64), batch[truth][valid])
         totals[predictor, m] += np.nansum(values), np.isfinite(values).sum()
     frames += int(valid.sum())
-    if i % every == 0 and valid.any():
-      maps = predictors["model"](batch)
-      title = f"video {batch['video'][0]}, frame {batch['frame'][0]}"
-      frame = batch["frames"][0, target]
-      truth = batch["fixations"][0], batch["density"][0]
-      examples.append(_Example(title, frame, *truth, maps[0]))
+    looked_at = np.flatnonzero(valid & batch["fixations"].any((1, 2)))
+    if i % every == 0 and looked_at.size:
+      row, maps = looked_at[0], predictors["model"](batch)
+      title = f"video {batch['video'][row]}, frame {batch['frame'][row]}"
+      frame = batch["frames"][row, target]
+      truth = batch["fixations"][row], batch["density"][row]
+      examples.append(_Example(title, frame, *truth, maps[row]))
   totals, frames = jax.tree.map(
     lambda x: np.sum(multihost_utils.process_allgather(np.asarray(x)[None], tiled=True), axis=0),
     (totals, frames),

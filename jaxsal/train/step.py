@@ -55,13 +55,15 @@ def make_train_step(
       )
       carry, _ = jax.lax.scan(body, (*zeros, state.model_state), parts)
       grads, scalars, model_state = carry
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+      updates, opt_state = tx.update(grads, state.opt_state, state.params)
+      params = optax.apply_updates(state.params, updates)
+      learning_rate = jnp.asarray(schedule(state.step), jnp.float32)
     scalars |= {
-      "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-      "gradient_norm": optax.global_norm(grads),
-      "parameter_norm": optax.global_norm(params),
-      "update_norm": optax.global_norm(updates),
+      "learning_rate": learning_rate,
+      "gradient_norm": _norm(grads),
+      "parameter_norm": _norm(params),
+      "update_norm": _norm(updates),
     }
     return TrainState(state.step + 1, params, model_state, opt_state), scalars
 
@@ -98,6 +100,11 @@ def means(totals: Mapping[str, np.ndarray]) -> dict[str, float]:
     total, count = float(totals[f"{name}/sum"]), float(totals[f"{name}/count"])
     result[name] = total / count if count else math.nan
   return result
+
+
+def _norm(tree: Tree) -> jax.Array:
+  """Euclidean norm of all leaves, as one sum: one for each of hundreds takes long to compile."""
+  return jnp.linalg.norm(jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)]))
 
 
 def _parts(x: jax.Array, count: int) -> jax.Array:

@@ -1,0 +1,210 @@
+"""The `jaxsal` command. Whatever is slow to import is imported by the subcommand that needs it."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxsal.errors import UserError
+
+_PREDICT = """\
+Writes one saliency map per frame and an overlay video (heat map over the frames, with the original
+time stamps and sound).
+
+  jaxsal predict --model=runs/demo clip.mp4 --out=clip_saliency
+  jaxsal predict --model=runs/demo *.mp4 --out=saliency --maps=both --no-overlay
+
+One video is written into OUT itself, several each into OUT/<name of the video>:
+
+  maps/00001.png ...  8-bit grey, the video's own size, each map scaled to a maximum of 255
+  maps.npz            'maps' float16 [n, h, w] at the model's size, unscaled; 'times' in seconds
+  overlay.mp4         H.264; odd sizes get one more row or column
+
+A folder appears when it is complete. Of a damaged video, the frames before the damage are kept in a
+folder that ends in '.incomplete'."""
+
+_TRAIN = """\
+Trains a network; the same as `python -m jaxsal.main`. Running the command again resumes.
+
+  jaxsal train --config=configs/tsfp.py --workdir=runs/demo
+  jaxsal train --config=configs/tsfp.py:dhf1k --workdir=runs/dhf1k --config.data.batch_size=8"""
+
+_PREPARE = """\
+Builds a data set, once: frames, densities and fixations in files that training reads at random.
+
+  jaxsal prepare demo --data-dir=data
+  jaxsal prepare demo/tiny --data-dir=data"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; the exit code is 2 for what a user can put right."""
+  parser = _parser()
+  args, rest = parser.parse_known_args(argv)
+  if rest and args.run is not _train:
+    parser.error(f"unknown argument {rest[0]}; see jaxsal {args.command} --help")
+  try:
+    return args.run(args, rest)
+  except UserError as error:
+    return _complain(error)
+  except KeyboardInterrupt:
+    print("jaxsal: interrupted; nothing incomplete was kept", file=sys.stderr)
+    return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="jaxsal",
+    description="Video saliency prediction in JAX.",
+    epilog="jaxsal COMMAND --help shows examples.",
+    allow_abbrev=False,
+  )
+  commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+  def command(name: str, run: object, summary: str, description: str) -> argparse.ArgumentParser:
+    sub = commands.add_parser(
+      name,
+      help=summary,
+      description=description,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+    )
+    sub.set_defaults(run=run)
+    return sub
+
+  command("train", _train, "train a network", _TRAIN)
+
+  sub = command("predict", _predict, "saliency maps and an overlay of any video", _PREDICT)
+  sub.add_argument("videos", nargs="+", metavar="VIDEO", type=Path, help="a video file")
+  sub.add_argument(
+    "--model", required=True, metavar="PATH", help="a model folder, or the workdir of a training"
+  )
+  sub.add_argument("--out", required=True, metavar="DIR", type=Path, help="the folder to make")
+  sub.add_argument(
+    "--maps", choices=["png", "npz", "both", "none"], default="png", help="default: png"
+  )
+  sub.add_argument("--no-overlay", dest="overlay", action="store_false", help="no overlay video")
+  sub.add_argument(
+    "--batch-size",
+    type=int,
+    metavar="N",
+    help="clips at a time, over all devices; less if memory runs out "
+    "(default: 1 per CPU, 8 per GPU or TPU)",
+  )
+  sub.add_argument(
+    "--blur",
+    type=float,
+    default=0.0,
+    metavar="SIGMA",
+    help="smooth each map with a Gaussian, in pixels at the model's size; TASED-Net's published "
+    "numbers use 7 at 224 x 384 (default: 0, none)",
+  )
+  sub.add_argument(
+    "--overwrite", action="store_true", help="replace the folder of an earlier prediction"
+  )
+
+  sub = command("prepare", _prepare, "build a data set for training", _PREPARE)
+  sub.add_argument("dataset", metavar="DATASET", help="NAME or NAME/CONFIG, such as demo")
+  sub.add_argument("--data-dir", required=True, metavar="DIR", type=Path, help="where data sets go")
+  return parser
+
+
+def _train(args: argparse.Namespace, flags: list[str]) -> int:
+  from jaxsal import main as training
+
+  return training.run(flags) or 0
+
+
+def _predict(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.data.video import probe
+  from jaxsal.predict import check_free
+
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+  errors, jobs = [], []
+  for path, folder in zip(args.videos, _folders(args.videos, args.out)):
+    try:  # before the network is compiled, which can take a minute
+      check_free(folder, args.overwrite)
+      probe(path)
+      jobs.append((path, folder))
+    except UserError as error:
+      errors.append(error)
+  if jobs:
+    errors += _predict_all(args, jobs)
+  for error in errors:
+    _complain(error)
+  if errors and len(args.videos) > 1:
+    done = len(args.videos) - len(errors)
+    print(f"jaxsal: {done} of {len(args.videos)} videos are complete", file=sys.stderr)
+  return 2 if errors else 0
+
+
+def _predict_all(args: argparse.Namespace, jobs: list[tuple[Path, Path]]) -> list[UserError]:
+  """Predicts (video, folder) pairs; one that fails does not stop the others."""
+  from jaxsal.caching import enable_compilation_cache
+  from jaxsal.console import console
+  from jaxsal.predict import Predictor, predict_file
+
+  enable_compilation_cache()
+  predictor = Predictor(args.model, batch_size=args.batch_size, blur=args.blur)
+  console.print(
+    f"{args.model}: {predictor.batch_size} clips at a time on {predictor.device}, "
+    f"compiled in {predictor.compile_seconds:.1f} s",
+    highlight=False,
+    markup=False,
+    soft_wrap=True,
+  )
+  errors = []
+  for path, folder in jobs:
+    try:
+      report = predict_file(
+        predictor,
+        path,
+        folder,
+        maps=args.maps,
+        overlay=args.overlay,
+        overwrite=args.overwrite,
+      )
+    except UserError as error:
+      errors.append(error)
+      continue
+    console.print(
+      f"{path}: {report.frames} frames in {report.seconds:.1f} s, "
+      f"{report.frames / report.seconds:.1f} frames/s "
+      f"(network alone {report.frames / report.model_seconds:.1f}) -> {folder}",
+      highlight=False,
+      markup=False,
+      soft_wrap=True,
+    )
+  return errors
+
+
+def _folders(videos: list[Path], out: Path) -> list[Path]:
+  """Where each video's output goes: `out` for one, a sub-folder named after it for several."""
+  if len(videos) == 1:
+    return [out]
+  names = [path.stem for path in videos]
+  for name in names:
+    if names.count(name) > 1:
+      raise UserError(
+        f"two of the videos are called {name!r} and would share the folder {out / name}. "
+        "Predict one of them in a run of its own."
+      )
+  return [out / name for name in names]
+
+
+def _prepare(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.console import console
+  from jaxsal.data import sources
+
+  directory = sources.prepare(args.dataset, args.data_dir)
+  console.print(f"ready: {directory}", highlight=False, markup=False, soft_wrap=True)
+  return 0
+
+
+def _complain(error: UserError) -> int:
+  print(f"jaxsal: error: {error}", file=sys.stderr)
+  return 2
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,64 @@
+"""Schedules and groups of parameters."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jaxsal.errors import UserError
+from jaxsal.train.optimizer import make_optimizer, make_schedule
+
+
+def make_config(**changes):
+  return ConfigDict(
+    {
+      "name": "sgd",
+      "learning_rate": 0.1,
+      "schedule": "constant",
+      "warmup": 0,
+      "drops": (),
+      "drop_factor": 0.1,
+      "momentum": 0.0,
+      "weight_decay": 0.0,
+      "multipliers": (),
+    }
+    | changes
+  )
+
+
+def rates(steps, at, **changes):
+  schedule = make_schedule(make_config(**changes), steps)
+  return [round(float(schedule(step)), 6) for step in at]
+
+
+def test_schedules():
+  assert rates(10, [0, 9]) == [0.1, 0.1]
+  assert rates(10, [0, 3, 4, 7, 8], schedule="drops", drops=(4, 8)) == [0.1, 0.1, 0.01, 0.01, 0.001]
+  assert rates(12, [0, 1, 2, 7, 12], schedule="cosine", warmup=2) == [0, 0.05, 0.1, 0.05, 0]
+  # A drop stands where it was asked for, warm-up or not.
+  assert rates(10, [3, 4], schedule="drops", drops=(4,), warmup=2) == [0.1, 0.01]
+
+
+def test_groups_have_their_own_rates():
+  config = make_config(multipliers=(("^encoder/", 0.01), ("bias$", 2.0)))
+  tx = make_optimizer(config, make_schedule(config, 10))
+  params = {"encoder": {"bias": jnp.ones(2)}, "head": {"bias": jnp.ones(2), "kernel": jnp.ones(2)}}
+  updates, _ = tx.update(params, tx.init(params), params)
+  np.testing.assert_allclose(updates["encoder"]["bias"], -0.001, rtol=1e-6)  # the first rule wins
+  np.testing.assert_allclose(updates["head"]["bias"], -0.2, rtol=1e-6)
+  np.testing.assert_allclose(updates["head"]["kernel"], -0.1, rtol=1e-6)
+
+
+def test_weight_decay_is_added_to_the_gradient():
+  config = make_config(weight_decay=0.5)
+  tx = make_optimizer(config, make_schedule(config, 10))
+  params = {"kernel": jnp.full(2, 4.0)}
+  updates, _ = tx.update({"kernel": jnp.ones(2)}, tx.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], -0.1 * (1 + 0.5 * 4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("field", ["name", "schedule"])
+def test_unknown_choices_are_named(field):
+  config = make_config(**{field: "magic"})
+  with pytest.raises(UserError, match=f"optimizer.{field} is 'magic'"):
+    make_optimizer(config, make_schedule(config, 10))
