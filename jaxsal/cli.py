@@ -1,6 +1,7 @@
 """The `jaxsal` command. Whatever is slow to import is imported by the subcommand that needs it."""
 
 import argparse
+import ast
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,24 @@ Trains a network; the same as `python -m jaxsal.main`. Running the command again
 
   jaxsal train --config=configs/tsfp.py --workdir=runs/demo
   jaxsal train --config=configs/tsfp.py:dhf1k --workdir=runs/dhf1k --config.data.batch_size=8"""
+
+_CONVERT = """\
+Turns a PyTorch checkpoint into a model folder (safetensors and JSON, nothing executable), or a
+model folder into a state dict that the PyTorch implementation loads.
+
+  jaxsal convert --model=tased --from=TASED_updated.pt --out=models/tased
+  jaxsal convert --model=vinet --set length=16 --from=vinet_t16.pt --out=models/vinet_t16
+  jaxsal convert --to-torch models/tased --out=tased.pt
+
+Reading .pt files and writing them needs PyTorch (pip install 'jaxsal[torch]'); .safetensors does
+not."""
+
+_MODELS = """\
+Prints the networks and their variants: parameters, size in memory, arithmetic per map, the clips
+they take, and what their papers report.
+
+  jaxsal models
+  jaxsal models --variants"""
 
 _PREPARE = """\
 Builds a data set, once: frames, densities and fixations in files that training reads at random.
@@ -102,6 +121,25 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument(
     "--overwrite", action="store_true", help="replace the folder of an earlier prediction"
   )
+
+  sub = command("convert", _convert, "weights from PyTorch, and back", _CONVERT)
+  way = sub.add_mutually_exclusive_group(required=True)
+  way.add_argument("--from", dest="source", metavar="FILE", type=Path, help="a PyTorch checkpoint")
+  way.add_argument("--to-torch", metavar="DIR", type=Path, help="a model folder, or a workdir")
+  sub.add_argument("--model", metavar="NAME", help="which network the checkpoint is of")
+  sub.add_argument("--variant", default="base", metavar="NAME", help="see jaxsal models --variants")
+  sub.add_argument(
+    "--set",
+    dest="fields",
+    action="append",
+    default=[],
+    metavar="FIELD=VALUE",
+    help="a field of the configuration that differs from the variant's, such as length=16",
+  )
+  sub.add_argument("--out", required=True, metavar="PATH", type=Path, help="the folder or the file")
+
+  sub = command("models", _models, "the networks and their variants", _MODELS)
+  sub.add_argument("--variants", action="store_true", help="all variants, not only the papers' own")
 
   sub = command("prepare", _prepare, "build a data set for training", _PREPARE)
   sub.add_argument("dataset", metavar="DATASET", help="NAME or NAME/CONFIG, such as demo")
@@ -190,6 +228,38 @@ def _folders(videos: list[Path], out: Path) -> list[Path]:
         "Predict one of them in a run of its own."
       )
   return [out / name for name in names]
+
+
+def _convert(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.convert import command
+
+  if args.to_torch:
+    command.write_checkpoint(args.to_torch, args.out)
+  elif not args.model:
+    raise UserError("--from needs --model=NAME: jaxsal models lists them")
+  else:
+    fields = dict(_field(text) for text in args.fields)
+    command.read_checkpoint(args.model, args.source, args.out, variant=args.variant, **fields)
+  return 0
+
+
+def _field(text: str) -> tuple[str, object]:
+  """`length=16` -> ("length", 16); what is no Python literal is a string."""
+  name, equals, value = text.partition("=")
+  if not equals:
+    raise UserError(f"--set {text}: it must be FIELD=VALUE, such as length=16")
+  try:
+    return name, ast.literal_eval(value)
+  except (ValueError, SyntaxError):
+    return name, value
+
+
+def _models(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.console import console
+  from jaxsal.models import overview
+
+  console.print(overview.table(variants=args.variants))
+  return 0
 
 
 def _prepare(args: argparse.Namespace, _: list[str]) -> int:

@@ -1,7 +1,7 @@
 """From a PyTorch state dict to a network and back."""
 
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,9 +27,12 @@ def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
   Raises:
     UserError: that lists every entry missing, left over or misshapen on either side.
   """
+  arrays = _arrays(source)
+  if name == "s3d":
+    variant = {"naming": s3d.naming_of(arrays)} | variant
   config = registry.configure(name, **variant)
   model = nnx.eval_shape(lambda: registry.build(name, config))
-  _fill(model, list(model.table(config)), source)
+  _fill(model, list(model.table(config)), arrays, _where(source))
   model.eval()
   return model
 
@@ -53,18 +56,26 @@ def encoder_from_torch(encoder: s3d.Encoder, source: Source) -> None:
   Raises:
     UserError: as `from_torch`.
   """
-  head = ("fc.", "classifier.")
-  arrays = {k: v for k, v in _arrays(source).items() if not k.startswith(head)}
-  _fill(encoder, list(s3d.encoder_table(lambda _, index: f"base.{index}", ())), arrays)
+  arrays = _arrays(source)
+  leaves = s3d.LEAVES[s3d.naming_of(arrays)]
+  arrays = {k: v for k, v in arrays.items() if not k.startswith(f"{leaves.head}.")}
+  table = list(s3d.encoder_table(lambda _, index: f"{leaves.root}.{index}", (), leaves))
+  _fill(encoder, table, arrays, _where(source))
 
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:
   return to_numpy(source, "the dict") if isinstance(source, Mapping) else read_state_dict(source)
 
 
-def _fill(model: nnx.Module, table: Iterable[Entry], source: Source) -> None:
+def _where(source: Source) -> str:
+  return "the state dict" if isinstance(source, Mapping) else str(source)
+
+
+def _fill(
+  model: nnx.Module, table: Sequence[Entry], arrays: Mapping[str, np.ndarray], where: str
+) -> None:
   """Writes a state dict into the network; nothing is written unless everything fits."""
-  arrays, variables = _arrays(source), folder.variables(model)
+  variables = folder.variables(model)
   names = {entry.name for entry in table}
   problems = [f"not in the network: {name} {arrays[name].shape}" for name in arrays.keys() - names]
   values = {}
@@ -72,7 +83,7 @@ def _fill(model: nnx.Module, table: Iterable[Entry], source: Source) -> None:
     if path is None:
       continue
     variable = variables[".".join(path)]
-    shape = tuple(np.array(variable.shape)[np.argsort(axes)])
+    shape = tuple(variable.shape[i] for i in np.argsort(axes))
     if name not in arrays:
       problems.append(f"not in the checkpoint: {name} {shape}")
     elif arrays[name].shape != shape:
@@ -80,8 +91,21 @@ def _fill(model: nnx.Module, table: Iterable[Entry], source: Source) -> None:
     else:
       values[".".join(path)] = np.transpose(arrays[name], axes).astype(np.float32)
   if problems:
-    where = "the state dict" if isinstance(source, Mapping) else source
+    looks = _looks_like(arrays)
+    hint = f" (it looks like {looks})" if looks else ""
     problems = "\n  ".join(sorted(problems))
-    raise UserError(f"{where} does not fit {type(model).__name__}:\n  {problems}")
+    raise UserError(f"{where} does not fit {type(model).__name__}{hint}:\n  {problems}")
   for name, value in values.items():
     variables[name].set_value(jnp.asarray(value))
+
+
+def _looks_like(names: Iterable[str]) -> str | None:
+  """The model and variant that shares most names with a state dict, or None if few are shared."""
+  names, best, best_share = set(names), None, 0.5
+  for model, (network, _, variants) in registry.MODELS.items():
+    for variant, config in variants.items():
+      table = {entry.name for entry in network.table(config)}
+      share = len(table & names) / len(table | names)
+      if share > best_share:
+        best, best_share = f"{model}, variant {variant}", share
+  return best

@@ -37,6 +37,9 @@ def save(model: nnx.Module, folder: str | pathlib.Path, origin: dict[str, Any]) 
 
   Returns:
     The folder's path.
+
+  Raises:
+    UserError: if something else than a model folder is there.
   """
   description = {
     "format": _FORMAT,
@@ -45,10 +48,18 @@ def save(model: nnx.Module, folder: str | pathlib.Path, origin: dict[str, Any]) 
     "origin": origin,
     "jaxsal": importlib.metadata.version("jaxsal"),
   }
+  _check_replaceable(pathlib.Path(folder))
   with files.replacing_folder(folder) as temporary:
     safetensors.numpy.save_file(arrays(model), temporary / _WEIGHTS)
     (temporary / _CONFIG).write_text(json.dumps(description, indent=2) + "\n")
   return pathlib.Path(folder)
+
+
+def _check_replaceable(folder: pathlib.Path) -> None:
+  if folder.is_dir() and {p.name for p in folder.iterdir()} <= {_CONFIG, _WEIGHTS}:
+    return
+  if folder.exists():
+    raise UserError(f"{folder} exists and is no model folder: name one that does not exist yet")
 
 
 def load(path: str | pathlib.Path) -> nnx.Module:

@@ -6,8 +6,8 @@ every k x k x k kernel factored into (1, k, k) and (k, 1, 1), without the gating
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +28,23 @@ class S3DConfig:
     batch_norm_momentum: weight of a new batch in the running statistics. The published 0.001 suits
       fine-tuning from Kinetics weights; from random weights a short run needs about 0.1.
     num_classes: of the classifier's head (Kinetics has 400).
+    naming: of the weights in PyTorch: `base` in the Kinetics-400 file of the saliency literature,
+      `torchvision` in `S3D_Weights.KINETICS400_V1`. They are two trainings of one network.
     dtype: what the convolutions compute in.
   """
 
   width: float = 1.0
   batch_norm_momentum: float = 0.001
   num_classes: int = 400
+  naming: Literal["base", "torchvision"] = "base"
   dtype: str = "float32"
 
 
-VARIANTS = {"base": S3DConfig(), "tiny": S3DConfig(width=0.125, num_classes=10)}
+VARIANTS = {
+  "base": S3DConfig(),
+  "torchvision": S3DConfig(naming="torchvision"),
+  "tiny": S3DConfig(width=0.125, num_classes=10),
+}
 
 
 def channels(count: int, width: float) -> int:
@@ -192,10 +199,30 @@ class S3D(nnx.Module):
 
   @staticmethod
   def table(config: S3DConfig) -> Iterator[Entry]:
-    """Names in the Kinetics-400 file of the saliency literature (`base.0.conv_s.weight`, ...)."""
-    yield from encoder_table(lambda stage, index: f"base.{index}", ("encoder",))
-    yield from conv("fc.0", ("fc",), bias=True)
+    """Names `base.0.conv_s.weight`, ... `fc.0.bias`, or torchvision's."""
+    leaves = LEAVES[config.naming]
+    yield from encoder_table(lambda _, index: f"{leaves.root}.{index}", ("encoder",), leaves)
+    yield from conv(leaves.head, ("fc",), bias=True)
 
+
+class Leaves(NamedTuple):
+  """What a naming calls the parts of a unit, the list of units and the classifier's head."""
+
+  basic: tuple[str, str]  # convolution, normalisation
+  separable: tuple[tuple[str, str], tuple[str, str]]  # the same, in space and in time
+  branch0: str
+  root: str
+  head: str
+
+
+LEAVES = {
+  "base": Leaves(
+    ("conv", "bn"), (("conv_s", "bn_s"), ("conv_t", "bn_t")), "branch0.0", "base", "fc.0"
+  ),
+  "torchvision": Leaves(
+    ("0", "1"), (("0.0", "0.1"), ("1.0", "1.1")), "branch0", "features", "classifier.1"
+  ),
+}
 
 # Index in S3D, stage and index within the stage (as saliency checkpoints number them), unit.
 _UNITS = [
@@ -210,8 +237,15 @@ _UNITS = [
 ]
 
 
+def naming_of(names: Iterable[str]) -> str:
+  """Which naming a state dict with these names has."""
+  return "torchvision" if any(name.startswith("features.") for name in names) else "base"
+
+
 def encoder_table(
-  prefix: Callable[[tuple[int, int], int], str], path: tuple[str, ...]
+  prefix: Callable[[tuple[int, int], int], str],
+  path: tuple[str, ...],
+  leaves: Leaves = LEAVES["base"],
 ) -> Iterator[Entry]:
   """Table of the encoder's weights.
 
@@ -219,30 +253,30 @@ def encoder_table(
     prefix: (stage and index within it, index in S3D) -> the unit's PyTorch name, such as `base.5`
       (index in S3D) or `base2.0` (stage 2, first unit).
     path: where the encoder stands in the module.
+    leaves: names within a unit.
   """
+
+  def basic(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
+    yield from conv(f"{name}.{leaves.basic[0]}", (*path, "conv"), bias=False)
+    yield from batch_norm(f"{name}.{leaves.basic[1]}", (*path, "bn"))
+
+  def separable(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
+    for axis, (conv_name, bn_name) in zip("st", leaves.separable):
+      yield from conv(f"{name}.{conv_name}", (*path, f"conv_{axis}"), bias=False)
+      yield from batch_norm(f"{name}.{bn_name}", (*path, f"bn_{axis}"))
+
   for index, stage, unit in _UNITS:
     name, here = prefix(stage, index), (*path, unit)
     if unit == "conv_2b":
-      yield from _basic(name, here)
+      yield from basic(name, here)
     elif unit.startswith("conv"):
-      yield from _separable(name, here)
+      yield from separable(name, here)
     else:
-      yield from _basic(f"{name}.branch0.0", (*here, "branch0"))
+      yield from basic(f"{name}.{leaves.branch0}", (*here, "branch0"))
       for i in (1, 2):
-        yield from _basic(f"{name}.branch{i}.0", (*here, f"branch{i}_reduce"))
-        yield from _separable(f"{name}.branch{i}.1", (*here, f"branch{i}"))
-      yield from _basic(f"{name}.branch3.1", (*here, "branch3"))
-
-
-def _basic(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
-  yield from conv(f"{name}.conv", (*path, "conv"), bias=False)
-  yield from batch_norm(f"{name}.bn", (*path, "bn"))
-
-
-def _separable(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
-  for axis in "st":
-    yield from conv(f"{name}.conv_{axis}", (*path, f"conv_{axis}"), bias=False)
-    yield from batch_norm(f"{name}.bn_{axis}", (*path, f"bn_{axis}"))
+        yield from basic(f"{name}.branch{i}.0", (*here, f"branch{i}_reduce"))
+        yield from separable(f"{name}.branch{i}.1", (*here, f"branch{i}"))
+      yield from basic(f"{name}.branch3.1", (*here, "branch3"))
 
 
 def _batch_norm(count: int, cfg: S3DConfig) -> nn.BatchNorm:

@@ -1,0 +1,82 @@
+"""What `jaxsal convert` does, with a word on what was mapped."""
+
+import hashlib
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from jaxsal import models
+from jaxsal.console import console
+from jaxsal.convert.torch_weights import from_torch, to_torch
+from jaxsal.errors import UserError
+from jaxsal.models import folder
+
+
+def read_checkpoint(name: str, source: pathlib.Path, out: pathlib.Path, **variant: Any) -> None:
+  """Converts a PyTorch checkpoint into a model folder.
+
+  Args:
+    name: the registry's name of the network.
+    source: the checkpoint's file.
+    out: the folder to write.
+    **variant: as for `jaxsal.models.create`.
+
+  Raises:
+    UserError: as `from_torch`; if `out` is something else than a model folder.
+  """
+  model = from_torch(name, source, **variant)
+  digest = hashlib.sha256(source.read_bytes()).hexdigest()
+  models.save(model, out, {"file": source.name, "sha256": digest})
+  arrays = folder.arrays(model)
+  entries = list(model.table(model.config))
+  ignored = sum(entry.path is None for entry in entries)
+  _say(
+    f"{source}\n  sha256 {digest}\n  {len(arrays)} entries mapped to {type(model).__name__}, "
+    f"{sum(x.size for x in arrays.values()):,} numbers; "
+    f"{ignored} counts of BatchNorm's batches are not needed\n-> {out}"
+  )
+
+
+def write_checkpoint(source: pathlib.Path, out: pathlib.Path) -> None:
+  """Converts a model folder, or a workdir, into a PyTorch state dict.
+
+  Args:
+    source: the folder.
+    out: the file to write, .safetensors, or .pt or .pth for `torch.save`.
+
+  Raises:
+    UserError: if there is no model, the file exists, or PyTorch is needed and missing.
+  """
+  if out.exists():
+    raise UserError(f"{out} exists: name a file that does not")
+  if out.suffix not in (".safetensors", ".pt", ".pth"):
+    raise UserError(f"{out}: the name must end in .safetensors, .pt or .pth")
+  state_dict = to_torch(models.load(source))
+  out.parent.mkdir(parents=True, exist_ok=True)
+  temporary = out.with_name(f".{out.name}.tmp")
+  try:
+    if out.suffix == ".safetensors":
+      safetensors.numpy.save_file(state_dict, temporary)
+    else:
+      _torch_save(state_dict, temporary)
+    os.replace(temporary, out)
+  finally:
+    temporary.unlink(missing_ok=True)
+  _say(f"{len(state_dict)} entries -> {out}")
+
+
+def _torch_save(state_dict: dict[str, np.ndarray], path: pathlib.Path) -> None:
+  try:
+    import torch
+  except ImportError as e:
+    raise UserError(
+      "writing a .pt file needs PyTorch: pip install 'jaxsal[torch]', or name a .safetensors file"
+    ) from e
+  torch.save({name: torch.from_numpy(np.array(x)) for name, x in state_dict.items()}, path)
+
+
+def _say(text: str) -> None:
+  console.print(text, highlight=False, markup=False, soft_wrap=True)
