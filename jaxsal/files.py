@@ -12,9 +12,9 @@ from collections.abc import Iterator
 def replacing_folder(folder: str | pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives a temporary folder that takes the place of `folder` when the block ends without error.
 
-  After an error, and after an interruption, `folder` is as it was.
+  After an error, and after an interruption, `folder` is as it was. A link is followed.
   """
-  folder = pathlib.Path(folder).absolute()
+  folder = pathlib.Path(folder).resolve()
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
   try:
@@ -22,8 +22,13 @@ def replacing_folder(folder: str | pathlib.Path) -> Iterator[pathlib.Path]:
     temporary.chmod(0o755)
     if folder.exists():
       old = temporary.with_name(temporary.name + "-old")
-      os.rename(folder, old)
-      os.rename(temporary, folder)
+      try:
+        os.rename(folder, old)
+        os.rename(temporary, folder)
+      except BaseException:
+        if old.exists() and not folder.exists():
+          os.rename(old, folder)
+        raise
       shutil.rmtree(old)
     else:
       os.rename(temporary, folder)

@@ -4,9 +4,9 @@ The definitions are those of the MIT saliency benchmark. Every function takes ma
 [b, h, w] of one size and gives one value per map, of shape [] or [b]. NumPy arrays are computed in
 their own precision and give NumPy; JAX arrays stay on the device, also under `jit` and `grad`.
 
-A value that is not defined is NaN, to be dropped from a mean and counted: NSS without fixation, CC
-and KL with an all-zero density. A constant prediction, which says nothing, scores NSS 0 and CC 0;
-dropped, it would flatter the model.
+A value that is not defined is NaN, to be dropped from a mean and counted: NSS without a fixation;
+CC and SIM with a density that is the same everywhere, KL with one of zeros. A constant prediction,
+which says nothing, scores NSS 0 and CC 0; dropped, it would flatter the model.
 """
 
 from typing import TypeVar
@@ -49,7 +49,7 @@ def sim(prediction: Array, density: Array) -> Array:
     x = x - x.min(_AXES, keepdims=True)
     x = x / _positive(x.max(_AXES, keepdims=True), xp)
     shares.append(x / _positive(x.sum(_AXES, keepdims=True), xp))
-  return xp.minimum(*shares).sum(_AXES)
+  return xp.where(_constant(density), xp.nan, xp.minimum(*shares).sum(_AXES))
 
 
 def kl(prediction: Array, density: Array) -> Array:
@@ -75,7 +75,8 @@ METRICS = {
 def _standardise(x: Array, xp) -> Array:
   """Zero mean and unit sample deviation over a map; zeros if it is constant."""
   pixels = x.shape[-1] * x.shape[-2]
-  x = x - x.mean(_AXES, keepdims=True)
+  # The rounded mean of a constant map differs from it, by what the deviation would blow up to 1.
+  x = xp.where(_constant(x)[..., None, None], 0, x - x.mean(_AXES, keepdims=True))
   variance = (x * x).sum(_AXES, keepdims=True) / (pixels - 1)
   return x / xp.sqrt(_positive(variance, xp))
 

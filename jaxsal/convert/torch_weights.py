@@ -91,7 +91,7 @@ def _fill(
     else:
       values[".".join(path)] = np.transpose(arrays[name], axes).astype(np.float32)
   if problems:
-    looks = _looks_like(arrays)
+    looks = _looks_like(arrays, names)
     hint = f" (it looks like {looks})" if looks else ""
     problems = "\n  ".join(sorted(problems))
     raise UserError(f"{where} does not fit {type(model).__name__}{hint}:\n  {problems}")
@@ -99,13 +99,17 @@ def _fill(
     variables[name].set_value(jnp.asarray(value))
 
 
-def _looks_like(names: Iterable[str]) -> str | None:
-  """The model and variant that shares most names with a state dict, or None if few are shared."""
-  names, best, best_share = set(names), None, 0.5
+def _looks_like(names: Iterable[str], wanted: set[str]) -> str | None:
+  """The model and variant that shares more names with a state dict than the wanted table does."""
+  names = set(names)
+
+  def shared(table: set[str]) -> float:
+    return len(table & names) / len(table | names)
+
+  best, best_share = None, max(shared(wanted), 0.5)
   for model, (network, _, variants) in registry.MODELS.items():
     for variant, config in variants.items():
-      table = {entry.name for entry in network.table(config)}
-      share = len(table & names) / len(table | names)
+      share = shared({entry.name for entry in network.table(config)})
       if share > best_share:
         best, best_share = f"{model}, variant {variant}", share
   return best

@@ -1,11 +1,14 @@
 """What every saliency network offers beside its own parts."""
 
 import dataclasses
+import typing
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from jaxsal.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,6 +42,12 @@ class SaliencyConfig:
       value = getattr(self, field.name)
       if isinstance(value, list):
         object.__setattr__(self, field.name, tuple(value))
+    for name, hint in typing.get_type_hints(type(self)).items():
+      allowed = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+      if allowed and getattr(self, name) not in allowed:
+        raise UserError(
+          f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}"
+        )
 
 
 class SaliencyModel(nnx.Module):

@@ -71,11 +71,13 @@ def load(path: str | pathlib.Path) -> nnx.Module:
   folder = find(path)
   try:
     description = json.loads((folder / _CONFIG).read_text())
-  except ValueError as e:
+    if not {"format", "model", "config"} <= dict(description).keys():
+      raise ValueError("format, model or config is missing")
+  except (ValueError, TypeError) as e:
     raise UserError(f"{folder / _CONFIG} is damaged ({e}): write the model folder again") from e
-  if description.get("format") != _FORMAT:
+  if description["format"] != _FORMAT:
     raise UserError(
-      f"{folder / _CONFIG} has format {description.get('format')}, this jaxsal reads {_FORMAT}: "
+      f"{folder / _CONFIG} has format {description['format']}, this jaxsal reads {_FORMAT}: "
       "install the jaxsal that wrote it, or a newer one"
     )
   name = description["model"]

@@ -9,12 +9,15 @@ import jax
 from flax import nnx
 
 from jaxsal.errors import UserError
-from jaxsal.models import s3d, tsfp
+from jaxsal.models import s3d, stsanet, tased, tsfp, vinet
 
 # Name -> class, configuration class, named configurations.
 MODELS: dict[str, tuple[type[nnx.Module], type, dict[str, Any]]] = {
   "s3d": (s3d.S3D, s3d.S3DConfig, s3d.VARIANTS),
+  "stsanet": (stsanet.STSANet, stsanet.STSANetConfig, stsanet.VARIANTS),
+  "tased": (tased.TASEDNet, tased.TASEDConfig, tased.VARIANTS),
   "tsfp": (tsfp.TSFPNet, tsfp.TSFPConfig, tsfp.VARIANTS),
+  "vinet": (vinet.ViNet, vinet.ViNetConfig, vinet.VARIANTS),
 }
 
 

@@ -29,6 +29,13 @@ def conv(name: str, path: tuple[str, ...], *, bias: bool) -> Iterator[Entry]:
     yield Entry(f"{name}.bias", (*path, "bias"))
 
 
+def conv_transpose(name: str, path: tuple[str, ...], *, bias: bool) -> Iterator[Entry]:
+  """A transposed one: [in, out, kt, kh, kw] there, [kt, kh, kw, in, out] here."""
+  yield Entry(f"{name}.weight", (*path, "kernel"), (2, 3, 4, 0, 1))
+  if bias:
+    yield Entry(f"{name}.bias", (*path, "bias"))
+
+
 def batch_norm(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
   """A batch normalisation with its running statistics."""
   yield Entry(f"{name}.weight", (*path, "scale"))

@@ -17,6 +17,7 @@ from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import s3d
 from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models.geometry import check_clip, check_size
 from jaxsal.models.table import Entry, conv
 
 
@@ -120,7 +121,12 @@ class TSFPNet(SaliencyModel):
 
   def __init__(self, config: TSFPConfig, *, rngs: nnx.Rngs) -> None:
     """Raises UserError for a size or a length that the encoder cannot halve."""
-    check_geometry(config)
+    check_size(config.size)
+    if config.length % 8 or config.length < 8:
+      raise UserError(
+        f"length is {config.length}: a clip has a multiple of 8 frames, such as "
+        f"{max(8, round(config.length / 8) * 8)}"
+      )
     self.config = config
     encoder = s3d.S3DConfig(
       width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=config.dtype
@@ -148,7 +154,12 @@ class TSFPNet(SaliencyModel):
     return (4,) if self.config.architecture == "only_final_level" else (1, 2, 3, 4)
 
   def __call__(self, frames: jax.Array) -> jax.Array:
-    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1]."""
+    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1].
+
+    Raises:
+      UserError: if the clip has another length than the configuration, or an unfit size.
+    """
+    check_clip(frames, self.config)
     _, _, h, w, _ = frames.shape
     stages = self.encoder(frames)
     if self.config.architecture == "only_final_level":
@@ -175,18 +186,3 @@ class TSFPNet(SaliencyModel):
         unit = (f"decoder{level}", f"conv{i + 1}")
         yield from conv(".".join(unit), unit, bias=True)
     yield from conv("output", ("output",), bias=True)
-
-
-def check_geometry(config: SaliencyConfig) -> None:
-  """Raises UserError unless S3D can halve the sides five times and the length three times."""
-  h, w = config.size
-  if h % 32 or w % 32 or h < 32 or w < 32:
-    raise UserError(
-      f"size is {h} x {w}: height and width must be multiples of 32, such as "
-      f"{max(32, round(h / 32) * 32)} x {max(32, round(w / 32) * 32)}"
-    )
-  if config.length % 8 or config.length < 8:
-    raise UserError(
-      f"length is {config.length}: a clip has a multiple of 8 frames, such as "
-      f"{max(8, round(config.length / 8) * 8)}"
-    )

@@ -4,5 +4,18 @@ from jaxsal.nn.conv import Conv, conv3d
 from jaxsal.nn.norm import BatchNorm
 from jaxsal.nn.pool import max_pool3d
 from jaxsal.nn.resize import resize, upsample
+from jaxsal.nn.transposed import ConvTranspose, conv_transpose3d
+from jaxsal.nn.unpool import max_pool3d_with_switches, max_unpool3d
 
-__all__ = ["BatchNorm", "Conv", "conv3d", "max_pool3d", "resize", "upsample"]
+__all__ = [
+  "BatchNorm",
+  "Conv",
+  "ConvTranspose",
+  "conv3d",
+  "conv_transpose3d",
+  "max_pool3d",
+  "max_pool3d_with_switches",
+  "max_unpool3d",
+  "resize",
+  "upsample",
+]

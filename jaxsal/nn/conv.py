@@ -62,7 +62,10 @@ class Conv(nnx.Module):
     """[b, t, h, w, in] -> [b, t', h', w', out]."""
     x = x.astype(self.dtype)
     y = conv3d(x, self.kernel[...].astype(self.dtype), self.stride, self.padding)
-    return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+    if self.bias is None:
+      return y
+    # Added in float32, because the bias's gradient is summed in the precision of the addition.
+    return (y.astype(jnp.float32) + self.bias[...]).astype(self.dtype)
 
 
 def conv3d(
@@ -127,12 +130,12 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 def _taps_win(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
   """Whether, on CPU, one matrix product per kernel tap beats XLA's gradient of the kernel.
 
-  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): it does where the
-  products are wide and long, for temporal kernels earlier than for spatial ones.
+  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): with wide channels it
+  does, for spatial kernels only where the frames are large too.
   """
   n, h, w, c = x_shape
   temporal = kernel_shape[1] == 1
-  return c >= 48 and n * h * w >= (20_000 if temporal else 50_000)
+  return c >= 48 and (temporal or n * h * w >= 50_000)
 
 
 def _gradient_by_taps(kernel_shape, stride, padding, x, dy):

@@ -1,0 +1,245 @@
+"""TASED-Net: a temporally-aggregating spatial encoder-decoder network.
+
+Min and Corso, TASED-Net: Temporally-Aggregating Spatial Encoder-Decoder Network for Video Saliency
+Detection, ICCV 2019. The variant of the authors' PyTorch code, whose checkpoints load, is `base`;
+what the paper leaves open about the others is decided here and said so.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.errors import UserError
+from jaxsal.models import s3d
+from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models.geometry import check_clip, check_size
+from jaxsal.models.table import Entry, batch_norm, conv, conv_transpose
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TASEDConfig(SaliencyConfig):
+  """Configuration of TASED-Net; the defaults are the paper's.
+
+  Attributes:
+    length: T, 4, 8 or a multiple of 16 (the paper compares 4 to 64, table 5).
+    size: height and width, multiples of 32.
+    upsampling: between the spatial decoding blocks: `unpool` with the switches of the auxiliary
+      poolings, or without these `trilinear` (TASED-Net-tri) or `transposed` (TASED-Net-trp).
+    aggregation: where the prediction network takes time away, see `Aggregation`.
+    width: factor on every channel count.
+    batch_norm_momentum: see `jaxsal.models.s3d.S3DConfig`.
+    dtype: with `unpool` that of the prediction network alone: the encoder, whose maxima are the
+      switches, stays in float32.
+  """
+
+  padding: Literal["repeat", "loop"] = "loop"
+  mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+  std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+  upsampling: Literal["unpool", "trilinear", "transposed"] = "unpool"
+  aggregation: Literal["late", "early_two_step", "late_two_step"] = "late_two_step"
+  width: float = 1.0
+  batch_norm_momentum: float = 0.001
+
+  @property
+  def temporal_kernels(self) -> tuple[int, int]:
+    """p and q, the kernels of the two temporal convolutions, which leave a single step."""
+    return (2, self.length // 16) if self.length >= 16 else (1, 1)
+
+
+VARIANTS = {
+  "base": TASEDConfig(),
+  "tiny": TASEDConfig(width=0.0625, length=8, size=(32, 64)),
+  # Table 1: temporal aggregation; the clip's length is a field of its own.
+  "late": TASEDConfig(aggregation="late"),
+  "early_two_step": TASEDConfig(aggregation="early_two_step"),
+  # Table 4: without auxiliary pooling.
+  "tri": TASEDConfig(upsampling="trilinear"),
+  "trp": TASEDConfig(upsampling="transposed"),
+}
+
+# Channels at half the frame's size and at its size.
+_AGGREGATED = (64, 4)
+# Geometry of the poolings that the unpoolings undo: of base3, and of base2 and base1.
+_POOL3 = ((1, 2, 2), (1, 2, 2), (0, 0, 0))
+_POOL = ((1, 3, 3), (1, 2, 2), (0, 1, 1))
+# Kernel, stride and padding of a transposed convolution that doubles height and width.
+_DOUBLING = ((1, 4, 4), (1, 2, 2), (0, 1, 1))
+# Parts of the temporal aggregation as they follow each other; see `Aggregation`.
+_ORDERS = {
+  "late_two_step": ("up1", "p", "reduce", "q", "up2"),
+  "early_two_step": ("p", "up1", "reduce", "q", "up2"),
+  "late": ("up1", "reduce", "up2", "all"),
+}
+
+
+class Unit(nnx.Module):
+  """A convolution, plain or transposed, without bias; batch normalisation; ReLU."""
+
+  def __init__(self, conv: nn.Conv | nn.ConvTranspose, momentum: float) -> None:
+    self.conv = conv
+    self.bn = nn.BatchNorm(conv.kernel.shape[-1], momentum=momentum, epsilon=s3d.BATCH_NORM_EPSILON)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, t, h, w, inputs] -> [b, t', h', w', outputs]."""
+    return jax.nn.relu(self.bn(self.conv(x)))
+
+
+class Aggregation(nnx.Module):
+  """From features at a quarter of the frame's size to the map's logits (figure 4).
+
+  Two transposed convolutions double height and width each, temporal convolutions take time away:
+    late_two_step: up1, p, reduce, q, up2 (the order of the authors' code).
+    early_two_step: one of them before each upsampling: p, up1, reduce, q, up2.
+    late: a single one over all steps after both: up1, reduce, up2, all.
+  Convolutions are followed by batch normalisation and ReLU, but for up2 where nothing except the
+  output's 1x1x1 convolution follows it.
+  """
+
+  def __init__(self, inputs: int, config: TASEDConfig, rngs: nnx.Rngs) -> None:
+    options = {"use_bias": False, "dtype": config.dtype, "rngs": rngs}
+    momentum = config.batch_norm_momentum
+    c1, c2 = (s3d.channels(c, config.width) for c in _AGGREGATED)
+    p, q = config.temporal_kernels
+
+    def temporal(channels: int, k: int) -> Unit:
+      return Unit(nn.Conv(channels, channels, (k, 1, 1), (k, 1, 1), **options), momentum)
+
+    self.order = _ORDERS[config.aggregation]
+    self.up1 = Unit(nn.ConvTranspose(inputs, c1, *_DOUBLING, **options), momentum)
+    self.reduce = Unit(nn.ConvTranspose(c1, c2, (1, 1, 1), **options), momentum)
+    self.up2 = nn.ConvTranspose(c2, c2, *_DOUBLING, **options)
+    if config.aggregation == "late":
+      self.up2 = Unit(self.up2, momentum)
+      self.all = temporal(c2, p * q)
+    else:
+      self.p = temporal(inputs if config.aggregation == "early_two_step" else c1, p)
+      self.q = temporal(c2, q)
+    self.output = nn.Conv(c2, 1, (1, 1, 1), dtype=config.dtype, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, p*q, h/4, w/4, inputs] -> [b, 1, h, w, 1]."""
+    for name in self.order:
+      x = getattr(self, name)(x)
+    return self.output(x)
+
+
+class PredictionNetwork(nnx.Module):
+  """Decodes the encoder's features spatially while it aggregates time (figure 2)."""
+
+  def __init__(self, config: TASEDConfig, rngs: nnx.Rngs) -> None:
+    options = {"use_bias": False, "dtype": config.dtype, "rngs": rngs}
+    momentum = config.batch_norm_momentum
+    base1, base2, base3, base4 = s3d.stage_channels(config.width)
+    self.upsampling = config.upsampling
+    self.redistribute = Unit(nn.Conv(base4, base4, (1, 1, 1), **options), momentum)
+    inputs = base4
+    for i, outputs in enumerate((base3, base2, base1), start=1):
+      block = nn.ConvTranspose(inputs, outputs, (1, 3, 3), padding=(0, 1, 1), **options)
+      setattr(self, f"decode{i}", Unit(block, momentum))
+      if self.upsampling == "transposed":
+        up = nn.ConvTranspose(outputs, outputs, *_DOUBLING, **options)
+        setattr(self, f"up{i}", Unit(up, momentum))
+      inputs = outputs
+    self.aggregation = Aggregation(inputs, config, rngs)
+
+  def __call__(self, stages: s3d.Stages) -> jax.Array:
+    """The encoder's outputs for frames of h x w -> logits of the map [b, 1, h, w, 1]."""
+    x = self.redistribute(stages.base4)
+    for i, (stage, pool) in enumerate(
+      ((stages.base3, _POOL3), (stages.base2, _POOL), (stages.base1, _POOL)), start=1
+    ):
+      x = getattr(self, f"decode{i}")(x)
+      if self.upsampling == "unpool":
+        size = (x.shape[1], *stage.shape[2:4])
+        x = nn.max_unpool3d(x, auxiliary_pooling(stage, x.shape[1], pool), size, *pool)
+      elif self.upsampling == "trilinear":
+        x = nn.upsample(x, (1, 2, 2))
+      else:
+        x = getattr(self, f"up{i}")(x)
+    return self.aggregation(x)
+
+
+def auxiliary_pooling(
+  stage: jax.Array, steps: int, pool: tuple[tuple[int, int, int], ...]
+) -> jax.Array:
+  """Switches for an unpooling in space of features that have fewer steps in time (figure 3).
+
+  Args:
+    stage: an output of the encoder [b, t, h, w, c].
+    steps: of the features in time.
+    pool: window, stride and padding of the pooling in space.
+
+  Returns:
+    Switches [b, steps, h/2, w/2, c].
+  """
+  k = stage.shape[1] // steps
+  pooled = nn.max_pool3d(stage, (k, 1, 1), (k, 1, 1))
+  return nn.max_pool3d_with_switches(pooled, *pool)[1]
+
+
+class TASEDNet(SaliencyModel):
+  """TASED-Net (figure 2) and its variants."""
+
+  def __init__(self, config: TASEDConfig, *, rngs: nnx.Rngs) -> None:
+    """Raises UserError for a size or a length that cannot be halved down to the map's."""
+    check_size(config.size)
+    if config.length not in (4, 8) and (config.length % 16 or config.length < 16):
+      raise UserError(
+        f"length is {config.length}: TASED-Net takes 4, 8 or a multiple of 16 frames, such as "
+        f"{max(16, round(config.length / 16) * 16)}"
+      )
+    self.config = config
+    # Rounded features would move the switches: the map's CC with float32's falls to 0.91.
+    dtype = "float32" if config.upsampling == "unpool" else config.dtype
+    encoder = s3d.S3DConfig(
+      width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=dtype
+    )
+    self.encoder = s3d.Encoder(encoder, rngs)
+    self.prediction = PredictionNetwork(config, rngs)
+
+  def __call__(self, frames: jax.Array) -> jax.Array:
+    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1].
+
+    Raises:
+      UserError: if the clip has another length than the configuration, or an unfit size.
+    """
+    check_clip(frames, self.config)
+    logits = self.prediction(self.encoder(frames))
+    return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))
+
+  @staticmethod
+  def table(config: TASEDConfig) -> Iterator[Entry]:
+    """Names and order of the authors' code; numbers continue its scheme for the variants."""
+    yield from s3d.encoder_table(lambda stage, _: "base{}.{}".format(*stage), ("encoder",))
+    yield from _unit("convtsp1.0", "convtsp1.1", ("prediction", "redistribute"), conv)
+    for i, first in ((1, 3), (2, 0), (3, 0)):  # index in its Sequential, ReLU counted
+      name = f"convtsp{i}"
+      yield from _unit(f"{name}.{first}", f"{name}.{first + 1}", ("prediction", f"decode{i}"))
+      if config.upsampling == "transposed":
+        yield from _unit(f"{name}.{first + 3}", f"{name}.{first + 4}", ("prediction", f"up{i}"))
+    index = 0
+    for part in _ORDERS[config.aggregation]:
+      path, name = ("prediction", "aggregation", part), f"convtsp4.{index}"
+      if part == "up2" and config.aggregation != "late":
+        yield from conv_transpose(name, path, bias=False)
+        index += 1
+      else:
+        row = conv_transpose if part in ("up1", "reduce", "up2") else conv
+        yield from _unit(name, f"convtsp4.{index + 1}", path, row)
+        index += 3
+    yield from conv(f"convtsp4.{index}", ("prediction", "aggregation", "output"), bias=True)
+
+
+def _unit(
+  conv_name: str,
+  bn_name: str,
+  path: tuple[str, ...],
+  row: Callable[..., Iterator[Entry]] = conv_transpose,
+) -> Iterator[Entry]:
+  yield from row(conv_name, (*path, "conv"), bias=False)
+  yield from batch_norm(bn_name, (*path, "bn"))

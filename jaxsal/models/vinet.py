@@ -1,0 +1,194 @@
+"""ViNet: the visual-only network of AViNet.
+
+Jain et al., ViNet: Pushing the limits of Visual Modality for Audio-Visual Saliency Prediction, IROS
+2021. A U-Net on S3D: 3-D convolutions and upsampling, with the encoder's features concatenated at
+each level. The authors' PyTorch checkpoints load into the variants whose code they published; what
+the paper leaves open about the others is decided here and said so.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.errors import UserError
+from jaxsal.models import s3d
+from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models.geometry import check_clip, check_size
+from jaxsal.models.table import Entry, conv, conv_transpose
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViNetConfig(SaliencyConfig):
+  """Configuration of ViNet; the defaults are the paper's.
+
+  Attributes:
+    length: T, 8 or a multiple of 16 (the paper compares 8, 16, 32 and 48, table 2).
+    size: height and width, multiples of 32.
+    levels: how many of the encoder's multi-level features are concatenated, the deepest first: 0
+      (`without hierarchy`, table 1) to 3.
+    upsampling: `trilinear`, or `transposed` convolutions of 4 x 4 in its place (section 4.4).
+    concatenation: of the multi-level features, over `time` or over `channels` (section 4.4). For
+      `channels` they are max-pooled to the decoder's steps in time, and the kernels keep their
+      extent in time, so that there are more parameters, as the paper says.
+    width: factor on every channel count.
+    batch_norm_momentum: see `jaxsal.models.s3d.S3DConfig`.
+  """
+
+  levels: int = 3
+  upsampling: Literal["trilinear", "transposed"] = "trilinear"
+  concatenation: Literal["time", "channels"] = "time"
+  width: float = 1.0
+  batch_norm_momentum: float = 0.001
+
+  @property
+  def temporal_kernels(self) -> tuple[int, int]:
+    """Of the last two convolutions that take the decoder's T/8 steps in time to one."""
+    first = min(2, self.length // 8)
+    return first, self.length // 8 // first
+
+
+VARIANTS = {
+  "base": ViNetConfig(),
+  "tiny": ViNetConfig(width=0.0625, length=8, size=(32, 64)),
+  # Table 1, and what lies in between; the clip's length (table 2) is a field of its own.
+  "no_hierarchy": ViNetConfig(levels=0),
+  "one_level": ViNetConfig(levels=1),
+  "two_levels": ViNetConfig(levels=2),
+  # Section 4.4.
+  "transposed": ViNetConfig(upsampling="transposed"),
+  "channels": ViNetConfig(concatenation="channels"),
+}
+
+# Of the decoding layers D4 and D5; D6 has as many as D5.
+_LAST_CHANNELS = (64, 32)
+# Steps in time of the concatenation in D2, D3 and D4 for each of the decoder's.
+_TIME_FACTORS = (3, 5, 5)
+
+
+class DecodingLayer(nnx.Module):
+  """Concatenation with an encoder's feature, if it has one; convolution; ReLU; upsampling by 2."""
+
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    config: ViNetConfig,
+    rngs: nnx.Rngs,
+    *,
+    time: int = 1,
+    skip: bool = False,
+  ) -> None:
+    """`time` is the kernel's extent; without a concatenation over channels it is the stride too."""
+    options = {"use_bias": False, "dtype": config.dtype, "rngs": rngs}
+    self.over_channels = skip and config.concatenation == "channels"
+    if self.over_channels:
+      stride, padding, inputs = 1, time // 2, 2 * inputs
+    else:
+      stride, padding = time, 0
+    self.conv = nn.Conv(inputs, outputs, (time, 3, 3), (stride, 1, 1), (padding, 1, 1), **options)
+    self.upsampling = config.upsampling
+    if self.upsampling == "transposed":
+      self.up = nn.ConvTranspose(outputs, outputs, (1, 4, 4), (1, 2, 2), (0, 1, 1), **options)
+
+  def __call__(self, x: jax.Array, feature: jax.Array | None = None) -> jax.Array:
+    """[b, t, h, w, inputs], feature [b, t', h, w, inputs] -> [b, t, 2h, 2w, outputs]."""
+    if feature is not None:
+      if self.over_channels:
+        k = feature.shape[1] // x.shape[1]
+        feature = nn.max_pool3d(feature, (k, 1, 1), (k, 1, 1))
+      x = jnp.concatenate([x, feature], axis=-1 if self.over_channels else 1)
+    x = jax.nn.relu(self.conv(x))
+    return self.up(x) if self.upsampling == "transposed" else nn.upsample(x, (1, 2, 2))
+
+
+class Decoder(nnx.Module):
+  """The prediction network of six decoding layers D1 .. D6 (section 3.3)."""
+
+  def __init__(self, config: ViNetConfig, rngs: nnx.Rngs) -> None:
+    # The first layers have the channels of the features that they are concatenated with.
+    last = [s3d.channels(c, config.width) for c in _LAST_CHANNELS]
+    channels = [*reversed(s3d.stage_channels(config.width)), *last]
+    p, q = config.temporal_kernels
+    layer = functools.partial(DecodingLayer, config=config, rngs=rngs)
+    self.levels = config.levels
+    self.d1 = layer(channels[0], channels[1])
+    for i, factor in enumerate(_TIME_FACTORS, start=2):
+      skip = i - 2 < config.levels
+      unit = layer(channels[i - 1], channels[i], time=factor if skip else 1, skip=skip)
+      setattr(self, f"d{i}", unit)
+    self.d5 = layer(channels[4], channels[5], time=p)
+    self.steps = q
+    if self.steps > 1:
+      # The published code has a bias here for 48 frames, none for 32.
+      options = {"use_bias": _d6_has_bias(config), "dtype": config.dtype, "rngs": rngs}
+      self.d6 = nn.Conv(channels[5], channels[5], (q, 1, 1), (q, 1, 1), **options)
+    self.output = nn.Conv(channels[5], 1, (1, 1, 1), dtype=config.dtype, rngs=rngs)
+
+  def __call__(self, stages: s3d.Stages) -> jax.Array:
+    """The encoder's outputs for frames of h x w -> logits of the map [b, 1, h, w, 1]."""
+    features = (stages.base3, stages.base2, stages.base1)[: self.levels]
+    x = self.d1(stages.base4)
+    for i, layer in enumerate((self.d2, self.d3, self.d4)):
+      x = layer(x, features[i] if i < self.levels else None)
+    x = self.d5(x)
+    if self.steps > 1:
+      x = jax.nn.relu(self.d6(x))
+    return self.output(x)
+
+
+class ViNet(SaliencyModel):
+  """ViNet (figure 2, without the audio branch) and its variants."""
+
+  def __init__(self, config: ViNetConfig, *, rngs: nnx.Rngs) -> None:
+    """Raises UserError for a size, a length or a number of levels that cannot be."""
+    check_size(config.size)
+    if config.length != 8 and (config.length % 16 or config.length < 16):
+      raise UserError(
+        f"length is {config.length}: ViNet takes 8 or a multiple of 16 frames, such as "
+        f"{max(16, round(config.length / 16) * 16)}"
+      )
+    if config.levels not in range(4):
+      raise UserError(f"levels is {config.levels}: the encoder has 0, 1, 2 or 3 to concatenate")
+    self.config = config
+    encoder = s3d.S3DConfig(
+      width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=config.dtype
+    )
+    self.encoder = s3d.Encoder(encoder, rngs)
+    self.decoder = Decoder(config, rngs)
+
+  def __call__(self, frames: jax.Array) -> jax.Array:
+    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1].
+
+    Raises:
+      UserError: if the clip has another length than the configuration, or an unfit size.
+    """
+    check_clip(frames, self.config)
+    logits = self.decoder(self.encoder(frames))
+    return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))
+
+  @staticmethod
+  def table(config: ViNetConfig) -> Iterator[Entry]:
+    """Names and order of the authors' code, where upsampling is number 2 of each layer."""
+    yield from s3d.encoder_table(lambda stage, _: "backbone.base{}.{}".format(*stage), ("encoder",))
+    names = [*(f"convtsp{i}.{{}}" for i in (1, 2, 3, 4)), "convtsp4.{}"]
+    for i, name in enumerate(names, start=1):
+      first = 3 if i == 5 else 0
+      path = ("decoder", f"d{i}")
+      yield from conv(f"decoder.{name.format(first)}", (*path, "conv"), bias=False)
+      if config.upsampling == "transposed":
+        yield from conv_transpose(f"decoder.{name.format(first + 2)}", (*path, "up"), bias=False)
+    index = 6
+    if config.temporal_kernels[1] > 1:
+      yield from conv("decoder.convtsp4.6", ("decoder", "d6"), bias=_d6_has_bias(config))
+      index = 8
+    yield from conv(f"decoder.convtsp4.{index}", ("decoder", "output"), bias=True)
+
+
+def _d6_has_bias(config: ViNetConfig) -> bool:
+  return config.temporal_kernels[1] != 2

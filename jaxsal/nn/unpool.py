@@ -1,0 +1,135 @@
+"""Max pooling that remembers where the maxima were, and unpooling that puts values back there.
+
+Both are written with slices and selections, without a scatter: the result is the same on CPU, GPU
+and TPU also where two windows picked the same element.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Triple = tuple[int, int, int]
+
+
+def max_pool3d_with_switches(
+  x: jax.Array, window: Triple, stride: Triple, padding: Triple = (0, 0, 0)
+) -> tuple[jax.Array, jax.Array]:
+  """Maxima over windows in t, h, w as of `max_pool3d`, and where in its window each one is.
+
+  Among equal elements, common after a ReLU, the first in (t, h, w) scan order is the maximum, and
+  has the gradient alone, as in PyTorch.
+
+  Args:
+    x: [b, t, h, w, c].
+    window, stride, padding: in the order t, h, w; padded with -inf, sizes round down.
+
+  Returns:
+    Pooled values [b, t', h', w', c]; switches of the same shape, int32: the element's number
+    within its window, (i * kh + j) * kw + l for the i-th, j-th and l-th along t, h and w.
+  """
+  switches = jnp.zeros(x.shape, jnp.int32)
+  place = 1
+  # The innermost axis of the scan first: a later axis then only compares first maxima.
+  for axis in (3, 2, 1):
+    k, s, p = window[axis - 1], stride[axis - 1], padding[axis - 1]
+    if k == 1 and s == 1:
+      continue
+    pad = [(p, p, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
+    x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), pad)
+    switches = lax.pad(switches, jnp.int32(0), pad)
+    end = ((x.shape[axis] - k) // s) * s + 1
+    best, where = (lax.slice_in_dim(a, 0, end, s, axis) for a in (x, switches))
+    for i in range(1, k):
+      value, index = (lax.slice_in_dim(a, i, i + end, s, axis) for a in (x, switches))
+      better = value > best
+      best = jnp.where(better, value, best)
+      where = jnp.where(better, index + i * place, where)
+    x, switches = best, where
+    place *= k
+  return x, switches
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def max_unpool3d(
+  x: jax.Array,
+  switches: jax.Array,
+  size: Triple,
+  window: Triple,
+  stride: Triple,
+  padding: Triple = (0, 0, 0),
+) -> jax.Array:
+  """Puts each value where its window had the maximum; zeros elsewhere.
+
+  Where overlapping windows picked the same element, the window last in (t, h, w) scan order wins
+  (what PyTorch does on CPU). As in PyTorch, every window has the gradient of the element that it
+  picked, whether its value arrived there or not.
+
+  Args:
+    x: [b, t', h', w', c].
+    switches: of the same shape, from `max_pool3d_with_switches`.
+    size: t, h, w of the result, the size that was pooled.
+    window, stride, padding: of the pooling.
+
+  Returns:
+    [b, *size, c].
+  """
+  cells = tuple(-(-n // s) for n, s in zip(size, stride))
+  # Element s * m + r of the result, r a phase of the stride, can only come from the window m + d
+  # that holds it as number k = r + p - s * d: a shift of x for each k.
+  phases = []
+  for phase in itertools.product(*map(range, stride)):
+    y = jnp.zeros((x.shape[0], *cells, x.shape[-1]), x.dtype)
+    # A later window holds the element under a smaller number: the last to be written wins.
+    for number, element in reversed(_elements(window)):
+      shift = [r + p - k for r, p, k in zip(phase, padding, element)]
+      if any(d % s for d, s in zip(shift, stride)):
+        continue
+      shift = [d // s for d, s in zip(shift, stride)]
+      edges = [(-d, m + d - n, 0) for d, m, n in zip(shift, cells, x.shape[1:4])]
+      edges = [(0, 0, 0), *edges, (0, 0, 0)]
+      here = lax.pad(switches, jnp.int32(-1), edges) == number
+      y = jnp.where(here, lax.pad(x, jnp.zeros((), x.dtype), edges), y)
+    phases.append(y)
+  y = interleave(jnp.stack(phases, axis=4), stride)
+  return y[:, : size[0], : size[1], : size[2]]
+
+
+def _max_unpool3d_forward(x, switches, *geometry):
+  return max_unpool3d(x, switches, *geometry), switches
+
+
+def _max_unpool3d_backward(size, window, stride, padding, switches, dy):
+  counts = switches.shape[1:4]
+  # All windows whole: what lies outside is never picked.
+  ends = [(m - 1) * s + k for m, s, k in zip(counts, stride, window)]
+  edges = [(p, end - p - n, 0) for p, end, n in zip(padding, ends, size)]
+  dy = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+  dx = jnp.zeros(switches.shape, dy.dtype)
+  for number, element in _elements(window):
+    picked = dy
+    for axis, (k, m, s) in enumerate(zip(element, counts, stride), start=1):
+      picked = lax.slice_in_dim(picked, k, k + (m - 1) * s + 1, s, axis)
+    dx = jnp.where(switches == number, picked, dx)
+  return dx, None
+
+
+max_unpool3d.defvjp(_max_unpool3d_forward, _max_unpool3d_backward)
+
+
+def _elements(window: Triple) -> list[tuple[int, Triple]]:
+  """Number and position of a window's elements, in scan order."""
+  return list(enumerate(itertools.product(*map(range, window))))
+
+
+def interleave(x: jax.Array, stride: Triple) -> jax.Array:
+  """Phases of a stride, as the last but one axis in (t, h, w) order, become elements in between.
+
+  [b, t, h, w, st*sh*sw, c] -> [b, t*st, h*sh, w*sw, c].
+  """
+  b, t, h, w, _, c = x.shape
+  (st, sh, sw) = stride
+  x = x.reshape(b, t, h, w, st, sh, sw, c).transpose(0, 1, 4, 2, 5, 3, 6, 7)
+  return x.reshape(b, t * st, h * sh, w * sw, c)

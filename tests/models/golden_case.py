@@ -1,0 +1,147 @@
+"""The golden cases: expected outputs of the reference implementations in float64.
+
+`tests/golden/NAME` has the manifest of a PyTorch state dict, which `weights.py` fills, and what the
+reference makes of it.
+"""
+
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx, traverse_util
+from golden import weights
+
+from jaxsal import convert, losses
+from jaxsal.models import folder
+from jaxsal.train.state import split
+
+FOLDER = pathlib.Path(__file__).parents[1] / "golden"
+
+
+class Recorder(nnx.Module):
+  """Stands in for a part of a network and keeps what it returns."""
+
+  def __init__(self, part):
+    self.part = part
+
+  def __call__(self, *args):
+    self.output = self.part(*args)
+    return self.output
+
+
+class Case:
+  """The files of one case."""
+
+  def __init__(self, name, case="a"):
+    self.expected = json.loads((FOLDER / name / f"{case}.json").read_text())
+    self.arrays = np.load(FOLDER / name / f"{case}.npz")
+    self.seed = self.expected["seed"]
+    self.manifest = FOLDER / name / "manifest.json"
+
+  @functools.cached_property
+  def state_dict(self):
+    return weights.state_dict(self.manifest, self.seed)
+
+  @property
+  def frames(self):
+    """The input, channels last."""
+    return self.clip(self.expected["inputs"][0], self.seed, "input0")
+
+  def clip(self, shape, seed, name):
+    return jnp.asarray(weights.clip(tuple(shape), seed, name).transpose(0, 2, 3, 4, 1))
+
+
+def forward(model, frames, parts=()):
+  """Maps, and the outputs of the parts with these attribute paths, from one jitted call."""
+  for path in parts:
+    *parents, name = path.split(".")
+    parent = model
+    for attribute in parents:
+      parent = getattr(parent, attribute)
+    setattr(parent, name, Recorder(getattr(parent, name)))
+  graph, state = nnx.split(model)
+
+  @jax.jit
+  def run(state, frames):
+    model = nnx.merge(graph, state)
+    maps = model(frames)
+    outputs = {}
+    for path in parts:
+      part = model
+      for attribute in path.split("."):
+        part = getattr(part.part if isinstance(part, Recorder) else part, attribute)
+      outputs[path] = part.output
+    return maps, outputs
+
+  return jax.device_get(run(state, frames))
+
+
+def check_stage(case, name, x):
+  """Compares a stage [b, t, h, w, c] at the sampled positions, on the scale of its deviation."""
+  expected = case.expected["stages"][name]
+  x = x.transpose(0, 4, 1, 2, 3)
+  assert list(x.shape) == expected["shape"], name
+  x = x.ravel()[weights.sample_indices(x.size)]
+  error = np.abs(x - case.arrays[f"stage/{name}"]).max() / expected["std"]
+  assert error < 1e-4, f"{name}: {error}"
+
+
+def check_training(name, tx, monkeypatch):
+  """Five steps in training mode: losses, first gradients, BatchNorm statistics after.
+
+  In float64, as the reference: rounding grows from step to step, in small batches on a clip of
+  noise to several 1e-3 of the losses in float32, PyTorch's own included.
+  """
+  case = Case(name, "train_5000")
+  expected = case.expected
+  with jax.enable_x64(True):
+    monkeypatch.setattr(jnp, "float32", jnp.float64)  # what the code casts to
+    model = convert.from_torch(name, case.state_dict, dtype="float64")
+    for variable in folder.variables(model).values():
+      variable.set_value(variable[...].astype(jnp.float64))
+    table = {".".join(e.path): e.name for e in model.table(model.config) if e.path}
+    network, params, model_state = split(model)
+
+    def loss_fn(params, model_state, frames, density):
+      model = nnx.merge(network.training, params, model_state)
+      batch = {"density": density, "mask": jnp.ones(len(density))}
+      loss, _ = losses.saliency_loss(model(frames), batch, {"kl": 1.0})
+      return loss, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    @jax.jit
+    def step(params, model_state, opt_state, frames, density):
+      (loss, model_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        params, model_state, frames, density
+      )
+      with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
+        updates, opt_state = tx.update(grads, opt_state, params)
+      norms = jax.tree.map(lambda x: jnp.sqrt(jnp.sum(x * x)), grads)
+      return optax.apply_updates(params, updates), model_state, opt_state, loss, norms
+
+    opt_state, results = tx.init(params), []
+    for i, density in enumerate(case.arrays["targets"]):
+      frames = case.clip(expected["clip"], case.seed + i, expected["input_name"])
+      params, model_state, opt_state, *result = step(
+        params, model_state, opt_state, frames.astype(jnp.float64), jnp.asarray(density)
+      )
+      results.append(jax.device_get(result))
+
+  def by_torch_name(tree):
+    return {table[k]: v for k, v in traverse_util.flatten_dict(tree, sep=".").items()}
+
+  assert len(results) == expected["steps"]
+  np.testing.assert_allclose([loss for loss, _ in results], expected["losses"], rtol=1e-6)
+  norms = by_torch_name(results[0][1])
+  assert norms.keys() == expected["grad_norms_step0"].keys()
+  for entry, norm in expected["grad_norms_step0"].items():
+    np.testing.assert_allclose(norms[entry], norm, rtol=1e-6, err_msg=entry)
+  statistics = by_torch_name(jax.device_get(model_state))
+  after = [entry for entry in case.arrays.files if entry.startswith("after/")]
+  assert after
+  for entry in after:
+    value, want = statistics[entry.removeprefix("after/")], case.arrays[entry]  # float32
+    np.testing.assert_allclose(value, want, rtol=1e-5, atol=1e-6, err_msg=entry)

@@ -1,0 +1,182 @@
+"""Convolutions, forward and backward: by hand, against lax's 3-D convolution, against PyTorch."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.nn import conv
+
+# (kernel, stride, padding), all with sizes that the stride does not divide.
+CASES = {
+  "pointwise": ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
+  "pointwise, strided": ((1, 1, 1), (2, 2, 2), (0, 0, 0)),
+  "pointwise, padded": ((1, 1, 1), (1, 1, 1), (1, 0, 2)),
+  "spatial": ((1, 3, 3), (1, 1, 1), (0, 1, 1)),
+  "spatial, not square": ((1, 1, 3), (1, 1, 1), (0, 0, 1)),
+  "S3D's stem in space": ((1, 7, 7), (1, 2, 2), (0, 3, 3)),
+  "temporal": ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
+  "S3D's stem in time": ((7, 1, 1), (2, 1, 1), (3, 0, 0)),
+  "TSFP-Net's lateral": ((4, 1, 1), (4, 1, 1), (0, 0, 0)),
+  "temporal, strided in space": ((3, 1, 1), (1, 2, 1), (1, 0, 0)),
+  "general": ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
+  "ViNet's convtsp2": ((3, 3, 3), (3, 1, 1), (0, 1, 1)),
+  "ViNet's convtsp3": ((5, 3, 3), (5, 1, 1), (0, 1, 1)),
+  "ViNet's convtsp4": ((2, 3, 3), (2, 1, 1), (0, 1, 1)),
+  "all different": ((2, 3, 4), (3, 2, 1), (1, 0, 2)),
+}
+SHAPE = (2, 11, 10, 9, 6)  # b, t, h, w, c
+# Both sides are float32 and add up to 6 * 5 * 9 forward, 2 * 11 * 10 * 9 products in the kernel's
+# gradient, in orders of their own: a few 1e-7 of the largest value, with room.
+TOLERANCE = 5e-6
+
+
+def arrays(kernel, outputs=7, shape=SHAPE):
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal(shape).astype(np.float32)
+  return x, rng.standard_normal((*kernel, shape[-1], outputs)).astype(np.float32)
+
+
+def plain(x, kernel, stride, padding):
+  """The same by XLA's own 3-D convolution and its autodiff."""
+  return jax.lax.conv_general_dilated(
+    x, kernel, stride, [(p, p) for p in padding], dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+  )
+
+
+def with_gradients(f, x, kernel):
+  """f(x, kernel) and the gradients of a random projection of it."""
+
+  @jax.jit
+  def run(x, kernel):
+    y, pull = jax.vjp(f, x, kernel)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    return y, *pull(jnp.asarray(dy, y.dtype))
+
+  return run(jnp.asarray(x), jnp.asarray(kernel))
+
+
+def assert_close(actual, expected, tolerance=TOLERANCE):
+  for name, a, e in zip(("output", "input gradient", "kernel gradient"), actual, expected):
+    a, e = np.asarray(a, np.float64), np.asarray(e, np.float64)
+    np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * np.abs(e).max(), err_msg=name)
+
+
+def test_by_hand():
+  x = jnp.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 4, 1, 1, 1)
+  kernel = jnp.array([1.0, 10.0, 100.0])
+  y = nn.conv3d(x, kernel.reshape(3, 1, 1, 1, 1), (1, 1, 1), (1, 0, 0))
+  np.testing.assert_array_equal(y.ravel(), [210, 421, 842, 84])  # a flipped kernel: 12, 124, ...
+  y = nn.conv3d(x, kernel.reshape(3, 1, 1, 1, 1), (2, 1, 1), (1, 0, 0))
+  np.testing.assert_array_equal(y.ravel(), [210, 842])
+
+  x = jnp.array([[1.0, 2.0], [4.0, 8.0]]).reshape(1, 2, 1, 2, 1)  # t, w
+  kernel = jnp.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(2, 1, 2, 1, 1)
+  np.testing.assert_array_equal(nn.conv3d(x, kernel).ravel(), [8421])
+  y = nn.conv3d(x, kernel, padding=(0, 0, 1))
+  np.testing.assert_array_equal(y.ravel(), [4010, 8421, 802])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_plain_convolution(case, monkeypatch):
+  """With the kernel's gradient by XLA and by taps, whatever would be chosen for the size."""
+  kernel, stride, padding = CASES[case]
+  f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
+  x, kernel = arrays(kernel)
+  expected = with_gradients(g, x, kernel)
+  for taps in (False, True):
+    monkeypatch.setattr(conv, "_taps_win", lambda *_, taps=taps: taps)
+    assert_close(with_gradients(f, x, kernel), expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_pytorch(case):
+  torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install 'jaxsal[torch]'")
+  kernel, stride, padding = CASES[case]
+  x, kernel = arrays(kernel)
+  actual = with_gradients(lambda x, k: nn.conv3d(x, k, stride, padding), x, kernel)
+  tx = torch.from_numpy(x).movedim(-1, 1).requires_grad_()
+  tk = torch.from_numpy(kernel).permute(4, 3, 0, 1, 2).requires_grad_()
+  ty = torch.nn.functional.conv3d(tx, tk, None, stride, padding).movedim(1, -1)
+  dy = np.random.default_rng(1).standard_normal(ty.shape).astype(np.float32)
+  dx, dk = torch.autograd.grad(ty, (tx, tk), torch.from_numpy(dy))
+  assert_close(actual, (ty.detach(), dx.movedim(1, -1), dk.permute(2, 3, 4, 1, 0)))
+
+
+@pytest.mark.parametrize(
+  ("kernel", "shape", "folded"),
+  [
+    ((3, 1, 1), (1, 8, 64, 64, 64), (3, 1, 64, 4)),
+    ((1, 3, 3), (1, 8, 96, 96, 64), (3, 3, 64, 4)),
+  ],
+)
+def test_large_layers_take_the_gradient_by_taps(kernel, shape, folded, monkeypatch):
+  """What is chosen for real, not by the test, with the plain gradient as the witness."""
+  used = []
+  by_taps = conv._gradient_by_taps
+  monkeypatch.setattr(conv, "_gradient_by_taps", lambda *a: used.append(a[0]) or by_taps(*a))
+  padding = tuple(k // 2 for k in kernel)
+  f, g = (functools.partial(f, stride=(1, 1, 1), padding=padding) for f in (nn.conv3d, plain))
+  x, kernel = arrays(kernel, outputs=4, shape=shape)
+  actual = with_gradients(f, x, kernel)
+  assert used == [folded]
+  # Sums of 32768 and 73728 products.
+  assert_close(actual, with_gradients(g, x, kernel), tolerance=2e-5)
+
+
+@pytest.mark.parametrize(
+  ("case", "taps"),
+  [("pointwise", False), ("spatial", False), ("temporal", True), ("general", True)],
+)
+def test_bfloat16_in_and_out(case, taps, monkeypatch):
+  monkeypatch.setattr(conv, "_taps_win", lambda *_: taps)
+  kernel, stride, padding = CASES[case]
+  x, kernel = (a.astype(jnp.bfloat16) for a in arrays(kernel))
+  f = functools.partial(nn.conv3d, stride=stride, padding=padding)
+  actual = with_gradients(f, x, kernel)
+  assert {a.dtype for a in actual} == {jnp.dtype(jnp.bfloat16)}
+  expected = with_gradients(f, x.astype(np.float32), kernel.astype(np.float32))
+  # 8 bits of mantissa: the result is rounded to 2^-9 of itself, and so may partial sums be.
+  assert_close(actual, expected, tolerance=2e-2)
+
+
+def test_module_computes_in_its_dtype_and_keeps_float32_parameters():
+  module = nn.Conv(6, 7, (1, 3, 3), padding=(0, 1, 1), dtype="bfloat16", rngs=nnx.Rngs(0))
+  x = jnp.asarray(arrays((1, 1, 1))[0])
+  assert module(x).dtype == jnp.bfloat16
+  gradients = nnx.grad(lambda m: m(x).astype(jnp.float32).sum())(module)
+  for part in (nnx.state(module), gradients):
+    assert part["kernel"][...].dtype == part["bias"][...].dtype == jnp.float32
+  # Summed in bfloat16, which has no 257, ones would stop at 256.
+  np.testing.assert_array_equal(gradients["bias"][...], 2 * 11 * 10 * 9)
+
+
+def test_module_adds_its_bias_after_stride_and_padding():
+  module = nn.Conv(6, 7, (3, 3, 3), (3, 1, 1), (0, 1, 1), rngs=nnx.Rngs(0))
+  x = jnp.asarray(arrays((1, 1, 1))[0])
+  without = module(x)
+  module.bias[...] = jnp.arange(7.0)
+  np.testing.assert_allclose(module(x) - without, jnp.arange(7.0) + 0 * without, atol=1e-5)
+  expected = nn.conv3d(x, module.kernel[...], (3, 1, 1), (0, 1, 1))
+  np.testing.assert_array_equal(without, expected)
+  assert nn.Conv(6, 7, (1, 1, 1), use_bias=False, rngs=nnx.Rngs(0)).bias is None
+
+
+def test_initial_kernels_are_hes():
+  first, second = jax.random.split(jax.random.key(0))
+  shape = (3, 3, 3, 32, 64)
+  kernel = conv.kernel_init(first, shape, jnp.float32)
+  assert kernel.shape == shape and kernel.dtype == jnp.float32
+  # 55296 draws: the deviation's own deviation is 0.3 %, the mean's 0.4 % of a deviation.
+  wanted = np.sqrt(2 / (27 * 32))
+  np.testing.assert_allclose(kernel.std(), wanted, rtol=0.015)
+  assert abs(kernel.mean()) < 0.02 * wanted
+  np.testing.assert_array_equal(kernel, conv.kernel_init(first, shape, jnp.float32))
+  other = conv.kernel_init(second, shape, jnp.float32)
+  assert abs(np.corrcoef(kernel.ravel(), other.ravel())[0, 1]) < 0.02
+  jitted = jax.jit(lambda key: conv.kernel_init(key, shape, jnp.float32))(first)
+  np.testing.assert_array_equal(kernel, jitted)
