@@ -14,12 +14,13 @@ With an argument, the paper's recipe (sections 4.2 and 4.4) on data that you hav
 
 `dhf1k`: 192 x 352 pixels, 32 frames, S3D's Kinetics weights in the encoder, Adam 1e-4, x0.1 at
 epochs 22, 25 and 26 of 26, 16 videos a step in 4 parts, KL + 0.5 (-CC) + 0.1 (-NSS), validated on
-the first 80 frames of each video; the weights with the best NSS are kept. The paper reports on this
-validation set NSS 3.009, CC 0.529, AUC-J 0.919, SIM 0.397 (table 1). Not yet reproduced here.
+the first 80 frames of each video; the weights with the best NSS are kept. The paper reports on
+this validation set NSS 3.009, CC 0.529, AUC-J 0.919, SIM 0.397 (table 1). Not yet reproduced
+here.
 
 `hollywood2` and `ucf`: from the DHF1K model, stopped early on the test set, shots shorter than 32
-frames padded with their first frame. The paper gives no rate and no length; 1e-5 and 10 epochs are
-ours. It reports NSS 3.910 and 3.698 (table 4). Not yet reproduced here.
+frames padded with their first frame. The paper gives no rate and no length; 1e-5 and 10 epochs
+are ours. It reports NSS 3.910 and 3.698 (table 4). Not yet reproduced here.
 """
 
 from ml_collections import ConfigDict

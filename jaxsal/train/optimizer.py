@@ -1,10 +1,12 @@
 """From a recipe's numbers to an optax optimizer."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
+import optax.contrib
 from ml_collections import ConfigDict
 
 from jaxsal.errors import UserError
@@ -15,14 +17,15 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
 
   Args:
     config: `learning_rate`; `schedule`: `constant`, `drops` (times `drop_factor` at each of the
-      steps `drops`) or `cosine` (to zero at the last step); `warmup`: steps of rise from zero.
+      steps `drops`), `cosine` (to zero at the last step) or `plateau` (constant here, see
+      `make_optimizer`); `warmup`: steps of rise from zero.
     steps: of the whole training.
 
   Raises:
     UserError: for a schedule that does not exist.
   """
   peak, warmup = config.learning_rate, config.warmup
-  if config.schedule == "constant":
+  if config.schedule in ("constant", "plateau"):
     schedule = optax.constant_schedule(peak)
   elif config.schedule == "drops":
     drops = {int(step) - warmup: config.drop_factor for step in config.drops}
@@ -31,15 +34,21 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
     schedule = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
   else:
     raise UserError(
-      f"optimizer.schedule is {config.schedule!r}: it must be constant, drops or cosine"
+      f"optimizer.schedule is {config.schedule!r}: it must be constant, drops, cosine or plateau"
     )
   if not warmup:
     return schedule
   return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), schedule], [warmup])
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-  """The optimizer.
+def make_optimizer(
+  config: ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformationExtraArgs:
+  """The optimizer; its update takes the loss as `value`.
+
+  With the schedule `plateau` every update is scaled by a factor that starts at 1 and is multiplied
+  by `drop_factor` when the mean training loss of `plateau_steps` steps has not fallen for
+  `patience` such means.
 
   Args:
     config: `name`: `adam` or `sgd`; `momentum` (of sgd); `weight_decay`, added to the gradient as
@@ -64,6 +73,29 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
     return optax.chain(*decay, rule)
 
+  plateau = []
+  if config.schedule == "plateau":
+    plateau = [
+      optax.contrib.reduce_on_plateau(
+        factor=config.drop_factor,
+        patience=config.patience,
+        accumulation_size=config.plateau_steps,
+      )
+    ]
+  return optax.with_extra_args_support(optax.chain(_grouped(config, group), *plateau))
+
+
+def plateau_factor(opt_state: optax.OptState) -> jax.Array | float:
+  """The factor on the rate that the schedule `plateau` has come to; 1 with other schedules."""
+  is_plateau = lambda x: isinstance(x, optax.contrib.ReduceLROnPlateauState)  # noqa: E731
+  states = filter(is_plateau, jax.tree.leaves(opt_state, is_leaf=is_plateau))
+  return next((state.scale for state in states), 1.0)
+
+
+def _grouped(
+  config: ConfigDict, group: Callable[[float], optax.GradientTransformation]
+) -> optax.GradientTransformation:
+  """`group(factor)` for each group of parameters that shares a factor."""
   multipliers = [(pattern, float(factor)) for pattern, factor in config.multipliers]
   if not multipliers:
     return group(1.0)

@@ -36,10 +36,12 @@ def recipe(model: str) -> ConfigDict:
   config.optimizer = ConfigDict()
   config.optimizer.name = "adam"  # or sgd
   config.optimizer.learning_rate = 1e-4
-  config.optimizer.schedule = "constant"  # or drops, or cosine
+  config.optimizer.schedule = "constant"  # or drops, cosine, plateau
   config.optimizer.warmup = 0
   config.optimizer.drops = ()  # steps at which the rate is multiplied by drop_factor
   config.optimizer.drop_factor = 0.1
+  config.optimizer.patience = 5  # with plateau: see jaxsal.train.optimizer.make_optimizer
+  config.optimizer.plateau_steps = 100
   config.optimizer.momentum = 0.9  # of sgd
   config.optimizer.weight_decay = 0.0
   config.optimizer.multipliers = ()  # (regular expression on parameter paths, factor on the rate)

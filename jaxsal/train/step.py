@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from jaxsal import losses, metrics
+from jaxsal.train.optimizer import plateau_factor
 from jaxsal.train.state import Network, TrainState, Tree
 
 Batch = Mapping[str, jax.Array]
@@ -17,7 +18,7 @@ Scalars = dict[str, jax.Array]
 
 def make_train_step(
   network: Network,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   schedule: optax.Schedule,
   loss_weights: Mapping[str, float],
   accumulate: int,
@@ -56,11 +57,11 @@ def make_train_step(
       carry, _ = jax.lax.scan(body, (*zeros, state.model_state), parts)
       grads, scalars, model_state = carry
     with jax.numpy_dtype_promotion("standard"):  # optax mixes integers and floats
-      updates, opt_state = tx.update(grads, state.opt_state, state.params)
+      updates, opt_state = tx.update(grads, state.opt_state, state.params, value=scalars["loss"])
       params = optax.apply_updates(state.params, updates)
-      learning_rate = jnp.asarray(schedule(state.step), jnp.float32)
+      learning_rate = jnp.asarray(schedule(state.step) * plateau_factor(state.opt_state))
     scalars |= {
-      "learning_rate": learning_rate,
+      "learning_rate": learning_rate.astype(jnp.float32),
       "gradient_norm": _norm(grads),
       "parameter_norm": _norm(params),
       "update_norm": _norm(updates),

@@ -1,12 +1,13 @@
 """Schedules and groups of parameters."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from jaxsal.errors import UserError
-from jaxsal.train.optimizer import make_optimizer, make_schedule
+from jaxsal.train.optimizer import make_optimizer, make_schedule, plateau_factor
 
 
 def make_config(**changes):
@@ -18,6 +19,8 @@ def make_config(**changes):
       "warmup": 0,
       "drops": (),
       "drop_factor": 0.1,
+      "patience": 2,
+      "plateau_steps": 3,
       "momentum": 0.0,
       "weight_decay": 0.0,
       "multipliers": (),
@@ -47,6 +50,21 @@ def test_groups_have_their_own_rates():
   np.testing.assert_allclose(updates["encoder"]["bias"], -0.001, rtol=1e-6)  # the first rule wins
   np.testing.assert_allclose(updates["head"]["bias"], -0.2, rtol=1e-6)
   np.testing.assert_allclose(updates["head"]["kernel"], -0.1, rtol=1e-6)
+
+
+def test_plateau_drops_the_rate_when_the_loss_stops_falling():
+  config = make_config(schedule="plateau")
+  tx = make_optimizer(config, make_schedule(config, 100))
+  params = {"kernel": jnp.ones(2)}
+  state = tx.init(params)
+  factors = []
+  with jax.numpy_dtype_promotion("standard"):
+    for step in range(15):
+      loss = jnp.float32(max(5 - step, 2))  # falls for the first mean of three, then never again
+      updates, state = tx.update({"kernel": jnp.ones(2)}, state, params, value=loss)
+      factors.append(round(float(plateau_factor(state)), 6))
+      np.testing.assert_allclose(updates["kernel"], -0.1 * factors[-1], rtol=1e-5)
+  assert factors[0] == 1 and factors[-1] == 0.1 and sorted(factors, reverse=True) == factors
 
 
 def test_weight_decay_is_added_to_the_gradient():

@@ -17,7 +17,7 @@ from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_eval_step, make_train_step, means
 
 LOSS = {"kl": 1.0, "cc": 0.5, "nss": 0.1}
-TX = optax.adam(1e-3)
+TX = optax.with_extra_args_support(optax.adam(1e-3))
 
 
 class Toy(SaliencyModel):
@@ -105,7 +105,7 @@ def test_fsdp_divides_the_largest_axis_that_can_be():
 def test_parts_add_up_to_their_own_gradients(toy):
   """Of two parts: the mean of their gradients by number of maps, BatchNorm one after the other."""
   network, state = toy
-  tx = optax.sgd(1.0)
+  tx = optax.with_extra_args_support(optax.sgd(1.0))
   state = new_state(state.params, state.model_state, tx)
   batch = make_batch(8, mask=[1, 1, 1, 1, 1, 1, 1, 0])
 

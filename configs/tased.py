@@ -1,0 +1,49 @@
+"""TASED-Net (Min and Corso, ICCV 2019): a demo run and the paper's recipes.
+
+    python -m jaxsal.main --config=configs/tased.py --workdir=runs/tased_demo
+
+Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py.
+
+    --config=configs/tased.py:dhf1k --config.encoder_weights=S3D_kinetics400.pt
+    --config=configs/tased.py:hollywood2 --config.init_from=runs/tased_dhf1k
+    --config=configs/tased.py:ucf --config.init_from=runs/tased_dhf1k
+
+`dhf1k` (section 4.1): 224 x 384 pixels, 32 frames, SGD with momentum 0.9 and weight decay 2e-7,
+rate 0.1 for the prediction network (x0.1 at steps 750 and 950 of 1000) and 0.001 for the encoder,
+40 clips a step as 5 parts of 8, KL. The paper keeps the encoder's rate fixed; here it drops with
+the other. The paper reports on DHF1K's test set NSS 2.667, CC 0.470. Not yet reproduced here.
+Published maps are blurred: `jaxsal predict --blur=7`.
+
+`hollywood2` and `ucf` fine-tune the DHF1K model; the paper gives no numbers, a tenth of the rates
+and 1000 steps are ours.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxsal.train.recipe import check_arg, make_demo, recipe
+
+
+def get_config(arg: str = "demo") -> ConfigDict:
+  """The configuration of one recipe: `demo` (default), `dhf1k`, `hollywood2` or `ucf`."""
+  check_arg(arg, ("demo", "dhf1k", "hollywood2", "ucf"), "configs/tased.py")
+  config = recipe("tased")
+  if arg == "demo":
+    return make_demo(config)
+
+  config.data.dataset = f"{arg}/224x384"
+  config.data.batch_size, config.accumulate = 40, 5
+  config.optimizer.name = "sgd"
+  config.optimizer.learning_rate = 0.1
+  config.optimizer.weight_decay = 2e-7
+  config.optimizer.multipliers = (("^encoder/", 0.01),)
+  config.optimizer.schedule = "drops"
+  config.optimizer.drops = (750, 950)
+  config.steps = 1000
+  config.eval.every = config.checkpoint.every = 50
+  if arg == "dhf1k":
+    config.encoder_weights = "S3D_kinetics400.pt"
+  else:
+    config.init_from = "runs/tased_dhf1k"
+    config.data.validation_split = "test"
+    config.optimizer.learning_rate = 0.01
+  return config
