@@ -167,7 +167,7 @@ class Encoder(nnx.Module):
       inputs = block.outputs
 
   def __call__(self, frames: jax.Array) -> Stages:
-    """Normalised frames [b, t, h, w, 3], h and w multiples of 32, t of 8 -> Stages."""
+    """Normalised frames [b, t, h, w, 3], h and w multiples of 32, t 4 or one of 8."""
     x = self.conv_1a(frames)
     x = nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
     base1 = self.conv_2c(self.conv_2b(x))
@@ -177,7 +177,8 @@ class Encoder(nnx.Module):
     for block in (self.mixed_4b, self.mixed_4c, self.mixed_4d, self.mixed_4e):
       x = block(x)
     base3 = self.mixed_4f(x)
-    x = nn.max_pool3d(base3, (2, 2, 2), (2, 2, 2))
+    k = min(2, base3.shape[1])  # a clip of 4 frames has a single step left here
+    x = nn.max_pool3d(base3, (k, 2, 2), (k, 2, 2))
     base4 = self.mixed_5c(self.mixed_5b(x))
     return Stages(base1, base2, base3, base4)
 

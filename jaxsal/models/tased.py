@@ -53,6 +53,7 @@ class TASEDConfig(SaliencyConfig):
 
 VARIANTS = {
   "base": TASEDConfig(),
+  "small": TASEDConfig(width=0.25),
   "tiny": TASEDConfig(width=0.0625, length=8, size=(32, 64)),
   # Table 1: temporal aggregation; the clip's length is a field of its own.
   "late": TASEDConfig(aggregation="late"),

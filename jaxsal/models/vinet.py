@@ -55,6 +55,7 @@ class ViNetConfig(SaliencyConfig):
 
 VARIANTS = {
   "base": ViNetConfig(),
+  "small": ViNetConfig(width=0.25),
   "tiny": ViNetConfig(width=0.0625, length=8, size=(32, 64)),
   # Table 1, and what lies in between; the clip's length (table 2) is a field of its own.
   "no_hierarchy": ViNetConfig(levels=0),

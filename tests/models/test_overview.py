@@ -1,0 +1,21 @@
+"""The table of models."""
+
+import pytest
+
+from jaxsal import models
+from jaxsal.models import overview
+from jaxsal.models.registry import configure
+
+
+@pytest.mark.parametrize(
+  ("name", "parameters", "gflop"),
+  [("tsfp", 14.6e6, 146), ("tased", 21.26e6, 151), ("vinet", 31.1e6, 225)],
+)
+def test_cost_of_the_published_networks(name, parameters, gflop):
+  counted, flops = overview.cost(name, configure(name))
+  assert counted == pytest.approx(parameters, rel=0.002)
+  assert flops / 1e9 == pytest.approx(gflop, rel=0.02)
+
+
+def test_every_saliency_network_has_its_published_scores():
+  assert set(overview.PUBLISHED) == set(models.MODELS) - {"s3d"}
