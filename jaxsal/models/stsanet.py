@@ -81,6 +81,7 @@ _UNET = {"weighting": "none", "multi_scale": False}
 
 VARIANTS = {
   "base": STSANetConfig(),
+  "small": STSANetConfig(width=0.25),
   "tiny": STSANetConfig(width=0.0625, size=(32, 64)),
   # Table III: main components.
   "single_stream": STSANetConfig(skips=False, stsa_blocks=(), **_UNET),
