@@ -16,6 +16,6 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the cache of the pr
   _CACHE = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxsal-tests-")
   atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")

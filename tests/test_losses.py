@@ -27,7 +27,10 @@ def test_value_and_gradient(case, term):
     "fixations": jnp.asarray(arrays["fixations"]),
     "mask": jnp.ones(3, jnp.float32),
   }
-  f = lambda p: losses.saliency_loss(p, batch, {term: 1.0})[1][term]
+
+  def f(p):
+    return losses.saliency_loss(p, batch, {term: 1.0})[1][term]
+
   value, gradient = jax.value_and_grad(f)(jnp.asarray(arrays["prediction"]))
   # float32 sums over 5376 pixels: relative 1e-5 of the value, 1e-5 of the largest gradient.
   np.testing.assert_allclose(value, expected[term], rtol=1e-5, atol=1e-6)
@@ -35,7 +38,8 @@ def test_value_and_gradient(case, term):
   np.testing.assert_allclose(gradient, arrays[f"grad/{term}"], rtol=0, atol=1e-5 * scale)
 
 
-def _batch(mask, rng=np.random.default_rng(0)):
+def _batch(mask):
+  rng = np.random.default_rng(0)
   n = len(mask)
   return {
     "density": jnp.asarray(rng.random((n, 8, 12)), jnp.float32),
@@ -57,7 +61,10 @@ def test_masked_rows_do_not_count():
   batch, p = _batch([1, 1, 0])
   whole, _ = losses.saliency_loss(p, batch, WEIGHTS)
   batch["density"] = batch["density"].at[2].set(jnp.nan)
-  f = lambda p: losses.saliency_loss(p, batch, WEIGHTS)[0]
+
+  def f(p):
+    return losses.saliency_loss(p, batch, WEIGHTS)[0]
+
   np.testing.assert_array_equal(f(p), whole)
   two = {k: v[:2] for k, v in batch.items()}
   np.testing.assert_allclose(whole, losses.saliency_loss(p[:2], two, WEIGHTS)[0], rtol=1e-6)

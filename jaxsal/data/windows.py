@@ -40,8 +40,9 @@ def windows(
 
   The copies are no targets: each frame of the video, the first among them, is predicted once.
 
-  `middle` (STSANet): the target is number T // 2 of the T frames, and the first and the last frame
-  are repeated where the window leaves the video. `padding` has no say.
+  `middle` (STSANet): the target is the (T / 2)-th of the T frames, the 16th of 32 (section III-E of
+  its paper), and the first and the last frame are repeated where the window leaves the video, which
+  is for the first 15 and the last 16 frames. `padding` has no say.
 
   Args:
     num_frames: frames of the video, at least 1.
@@ -52,7 +53,7 @@ def windows(
 
   Returns:
     int32 [n, length], frame numbers in the order in which the network sees them. Row i belongs to
-    `targets[i]`, and column T - 1 (`last`) or T // 2 (`middle`) holds it.
+    `targets[i]`, which stands in column `target_position(length, target)`.
 
   Raises:
     UserError: `target` or `padding` is none of the above, or a length is below 1.
@@ -68,7 +69,7 @@ def windows(
   t = t[:, None]
   steps = np.arange(length)
   if target == "middle":
-    frames = np.clip(t - length // 2 + steps, 0, num_frames - 1)
+    frames = np.clip(t - target_position(length, target) + steps, 0, num_frames - 1)
   else:
     past = steps - (length - 1)  # -(T - 1) .. 0
     extension = max(0, 2 * length - 1 - num_frames)
@@ -76,6 +77,11 @@ def windows(
     frames = np.where(reverse, t - past, t + past)
     frames = np.maximum(frames, 0) if padding == "repeat" else frames % num_frames
   return frames.astype(np.int32)
+
+
+def target_position(length: int, target: Target) -> int:
+  """Where in a window of `length` frames its target stands, counted from 0."""
+  return length - 1 if target == "last" else (length - 1) // 2
 
 
 def training_targets(num_frames: int, length: int, target: Target = "last") -> range:
@@ -93,7 +99,7 @@ def training_targets(num_frames: int, length: int, target: Target = "last") -> r
   _check(num_frames, length, target)
   if num_frames < length:
     return range(num_frames)
-  first = length - 1 if target == "last" else length // 2
+  first = target_position(length, target)
   return range(first, first + num_frames - length + 1)
 
 

@@ -21,7 +21,7 @@ class SaliencyConfig:
   Attributes:
     length: T, the number of frames in a clip.
     size: height and width of the frames and of the map, in pixels.
-    target: which frame of the clip the map belongs to: the last, or number T // 2 (from 0).
+    target: which frame of the clip the map belongs to: the last, or the (T / 2)-th.
     padding: what stands in front of a video too short for its windows: its first frame, repeated,
       or the video itself, looped (see `jaxsal.data.windows`).
     mean, std: of R, G and B on the scale of 0 to 1; frames reach the network as

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxsal import convert, losses, models
 from jaxsal.console import console, progress, track
 from jaxsal.data import pipeline, sources
+from jaxsal.data.windows import target_position
 from jaxsal.errors import UserError
 from jaxsal.train import bounds, report, sharding
 from jaxsal.train.checkpoints import Checkpoints
@@ -223,7 +224,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     },
     {"model": predict} | bounds.predictors(train_split, validation_split, model.size),
     validation_batches,
-    target=-1 if model.target == "last" else model.length // 2,
+    target=target_position(model.length, model.target),
   )
 
 

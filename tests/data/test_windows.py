@@ -56,7 +56,7 @@ def test_last_properties(num_frames, length, padding):
 @given(st.integers(1, 200), LENGTHS, PADDINGS)
 def test_middle_properties(num_frames, length, padding):
   got = windows(num_frames, length, "middle", padding)
-  assert np.array_equal(got[:, length // 2], np.arange(num_frames))
+  assert np.array_equal(got[:, (length - 1) // 2], np.arange(num_frames))
   assert got.min() >= 0 and got.max() < num_frames
   steps = np.diff(got, axis=1)
   assert np.isin(steps, (0, 1)).all()
@@ -95,9 +95,9 @@ def test_training_targets_have_whole_windows(num_frames, length, target):
     (3, "last", "loop", 1, [1, 2, 0, 1]),
     (1, "last", "repeat", 0, [0, 0, 0, 0]),
     (1, "last", "loop", 0, [0, 0, 0, 0]),
-    (9, "middle", "repeat", 4, [2, 3, 4, 5]),
-    (9, "middle", "repeat", 0, [0, 0, 0, 1]),
-    (9, "middle", "loop", 8, [6, 7, 8, 8]),
+    (9, "middle", "repeat", 4, [3, 4, 5, 6]),
+    (9, "middle", "repeat", 0, [0, 0, 1, 2]),
+    (9, "middle", "loop", 8, [7, 8, 8, 8]),
     (1, "middle", "repeat", 0, [0, 0, 0, 0]),
   ],
 )
@@ -115,7 +115,7 @@ def test_short_training_clip_is_padded_as_the_paper_says():
 
 def test_training_targets_by_hand():
   assert list(training_targets(6, 4, "last")) == [3, 4, 5]
-  assert list(training_targets(6, 4, "middle")) == [2, 3, 4]
+  assert list(training_targets(6, 4, "middle")) == [1, 2, 3]
   assert list(training_targets(4, 4, "last")) == [3]
   assert list(training_targets(3, 4, "last")) == [0, 1, 2]
 
