@@ -43,7 +43,8 @@ def to_numpy(state_dict: Mapping[str, Any], source: str) -> dict[str, np.ndarray
   for name, value in state_dict.items():
     if hasattr(value, "detach"):  # a torch tensor; torch itself may be absent
       value = value.detach().cpu()
-      value = (value.float() if value.is_floating_point() else value).numpy()
+      half = value.is_floating_point() and value.element_size() == 2
+      value = (value.float() if half else value).numpy()  # NumPy knows no bfloat16
     if not isinstance(value, np.ndarray):
       raise UserError(
         f"{source} holds no state dict: {name!r} is a {type(value).__name__}, not a tensor"

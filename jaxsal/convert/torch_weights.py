@@ -88,6 +88,8 @@ def _fill(
       problems.append(f"not in the checkpoint: {name} {shape}")
     elif arrays[name].shape != shape:
       problems.append(f"shape: {name} is {arrays[name].shape}, the network has {shape}")
+    elif not np.can_cast(arrays[name].dtype, np.float32):
+      problems.append(f"dtype: {name} is {arrays[name].dtype}, the network has float32")
     else:
       values[".".join(path)] = np.transpose(arrays[name], axes).astype(np.float32)
   if problems:

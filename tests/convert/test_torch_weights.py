@@ -138,3 +138,12 @@ def test_names_of_another_network_are_refused(tiny):
     convert.from_torch("tsfp", tiny, variant="tiny")
   with pytest.raises(UserError, match="'s3f' is not a model; did you mean 's3d'"):
     convert.from_torch("s3f", tiny)
+
+
+def test_only_what_float32_holds_exactly_is_taken(tiny):
+  name = "base.0.conv_s.weight"
+  halved = tiny | {name: tiny[name].astype(np.float16)}
+  np.testing.assert_array_equal(convert.to_torch(read(halved))[name], halved[name])
+  for dtype in (np.float64, np.int64):
+    with pytest.raises(UserError, match=f"dtype: {name} is {np.dtype(dtype)}, .* float32"):
+      read(tiny | {name: tiny[name].astype(dtype)})
