@@ -57,7 +57,7 @@ def identify(row):
 def check_row(row, target="last", padding="repeat"):
   """Density and fixations are those of the target frame, mirrored with it."""
   video, frames, mirrored = identify(row)
-  frame = int(frames[-1 if target == "last" else LENGTH // 2])
+  frame = int(frames[-1 if target == "last" else (LENGTH - 1) // 2])
   (expected,) = windows(CLIPS[video], LENGTH, target, padding, [frame])
   assert np.array_equal(frames, expected)
   turn = transforms.flip if mirrored else lambda image: image
