@@ -1,5 +1,6 @@
 """Prediction: the right clip for every frame, and folders that are complete or not there."""
 
+import sys
 import weakref
 
 import clips
@@ -298,7 +299,7 @@ def test_nothing_is_left_when_the_work_is_interrupted(predictor, clip, tmp_path,
   def interrupt(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr("jaxsal.predict.heat_overlay", interrupt)
+  monkeypatch.setattr(sys.modules["jaxsal.predict"], "heat_overlay", interrupt)
   before = set(tmp_path.iterdir())
   with pytest.raises(KeyboardInterrupt):
     predict_file(predictor, clip, tmp_path / "out", maps="both")

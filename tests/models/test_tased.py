@@ -67,7 +67,7 @@ def test_bfloat16_gives_nearly_the_same_maps(case, result):
 
 @pytest.mark.slow
 def test_training_is_the_references(monkeypatch):
-  config = {"name": "sgd", "momentum": 0.9, "weight_decay": 2e-7}
+  config = {"name": "sgd", "momentum": 0.9, "weight_decay": 2e-7, "schedule": "constant"}
   config |= {"multipliers": [("^encoder/", 0.01)]}
   tx = make_optimizer(ConfigDict(config), optax.constant_schedule(0.1))
   check_training("tased", tx, monkeypatch)
