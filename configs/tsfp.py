@@ -5,7 +5,7 @@
 Without an argument: a network of a quarter of the paper's width learns, from random weights, to
 follow motion and onsets in the demo set (96 x 128 pixels, 16 frames), which is made on the spot.
 Two runs, with different random weights, reached a validation NSS of 4.79 and 4.91 and a CC of 0.70
-and 0.71 (floor 0.47 and 0.09, ceiling 7.11 and 0.88), in about five minutes on two busy cores.
+and 0.71 (floor 0.47 and 0.09, ceiling 7.11 and 0.88), in three to five minutes on two cores.
 
 With an argument, the paper's recipe (sections 4.2 and 4.4) on data that you have prepared:
 

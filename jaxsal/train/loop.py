@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -60,22 +61,29 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   """
   # --- Configuration: everything in it is checked here and becomes an object.
   batch_size, devices = config.data.batch_size, jax.device_count()
-  for name, value, divisor in (
-    ("data.batch_size", batch_size, config.accumulate * devices),
-    ("eval.batch_size", config.eval.batch_size, devices),
+  for name, value, divisor, what in (
+    ("data.batch_size", batch_size, config.accumulate * devices, "accumulate x devices"),
+    ("eval.batch_size", config.eval.batch_size, devices, "devices"),
   ):
     if value < 1 or value % divisor:
-      raise UserError(
-        f"{name} is {value}: it must be a multiple of {divisor} ({devices} devices, "
-        f"accumulate={config.accumulate})"
-      )
+      raise UserError(f"{name} is {value}: it must be a multiple of {divisor} ({what})")
   loss_weights = losses.check_weights(config.loss)
   schedule = make_schedule(config.optimizer, config.steps)
   tx = make_optimizer(config.optimizer, schedule)
   model = _make_model(config)
-  train_split = _open_split(config, config.data.train_split)
-  validation_split = _open_split(config, config.data.validation_split)
-  workdir = open_workdir(workdir, config)
+  data = config.data
+  main_process = jax.process_index() == 0
+  if data.dataset.split("/")[0] == "demo" and main_process:
+    sources.prepare(data.dataset, data.data_dir)  # it needs no download: made if it is missing
+  multihost_utils.sync_global_devices("data")
+  train_split, validation_split = (
+    sources.open_split(data.dataset, name, data.data_dir)
+    for name in (data.train_split, data.validation_split)
+  )
+  workdir = pathlib.Path(workdir).expanduser().absolute()
+  if main_process:
+    open_workdir(workdir, config)
+  multihost_utils.sync_global_devices("workdir")
 
   # --- State: shapes first, then where each array lies, then the arrays.
   mesh = sharding.make_mesh()
@@ -147,12 +155,12 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
 
   def save_model(state: TrainState, step: int, scores: dict[str, float]) -> None:
     arrays = jax.device_get(gather((state.params, state.model_state)))
-    if jax.process_index() == 0:
+    if main_process:
       origin = {"dataset": train_split.dataset, "step": step, "validation": scores}
       models.save(network.restore(*arrays), workdir / "model", origin)
 
   # --- The loop. Nothing moves between host and devices but what is sent on purpose.
-  log = Log(workdir, resumed_at=first_step)
+  log = Log(workdir, resumed_at=first_step, active=main_process)
   pending: list[dict[str, jax.Array]] = []  # scalars since the last log row, still on the devices
   waited, since = 0.0, time.perf_counter()
   with (
@@ -239,13 +247,6 @@ def _make_model(config: ConfigDict) -> nnx.Module:
   if config.init_from:
     models.copy_weights(config.init_from, model)
   return model
-
-
-def _open_split(config: ConfigDict, name: str) -> sources.Split:
-  """Opens a split; the demo set, which needs no download, is made if it is missing."""
-  if config.data.dataset.split("/")[0] == "demo":
-    sources.prepare(config.data.dataset, config.data.data_dir)
-  return sources.open_split(config.data.dataset, name, config.data.data_dir)
 
 
 def _average(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:

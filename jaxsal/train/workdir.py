@@ -13,13 +13,12 @@ from jaxsal.errors import UserError
 _FREE = ("data.data_dir", "data.workers", "log_every", "checkpoint.keep")
 
 
-def open_workdir(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
+def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Makes the folder, or finds one of the same configuration to continue in.
 
   Raises:
     UserError: if a training of another configuration, or something else, is there.
   """
-  workdir = pathlib.Path(workdir).expanduser().absolute()
   path = workdir / "config.json"
   new = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as they do in the file
   if path.exists():
@@ -39,7 +38,6 @@ def open_workdir(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Pat
     raise UserError(f"{workdir} is not empty and no training's workdir: give another --workdir")
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_text(path, json.dumps(new, indent=2) + "\n")
-  return workdir
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """The shipped recipe, shrunk: a whole training, its outputs, and what can go wrong."""
 
 import json
+import os
 import pathlib
 import shutil
+import socket
+import subprocess
+import sys
 import types
 
 import cv2
 import numpy as np
 import pytest
-from recipe import make_config
+from recipe import flags, make_config
 
 from jaxsal import models
 from jaxsal.errors import UserError
@@ -206,3 +210,41 @@ def test_mean_eye_position_is_the_mean_of_normalised_densities(data_dir):
   mean = bounds.mean_eye_position(split, (64, 96))
   with_gaze = np.mean([len(split[i]["fixations"]) > 0 for i in range(len(split))])
   assert mean.sum() == pytest.approx(with_gaze, rel=1e-5) and mean.min() >= 0
+
+
+def test_two_processes_train_as_one(finished, tmp_path, data_dir):
+  """Each loads its half of every batch; the losses are those of the one process with all of it."""
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    port = s.getsockname()[1]
+  workdir = tmp_path / "run"
+  program = (
+    "import sys, jax\n"
+    "from jaxsal import main\n"
+    f"jax.distributed.initialize('localhost:{port}', 2, int(sys.argv[1]))\n"
+    "sys.exit(main.run(sys.argv[2:]))"
+  )
+  xla_flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", program, str(i), *flags(data_dir, workdir)],
+      env=os.environ | {"XLA_FLAGS": xla_flags},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for i in range(2)
+  ]
+  outputs = [process.communicate(timeout=400)[0] for process in processes]
+  assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+  losses = [
+    [r["train/loss"] for r in log.read(w) if "train/loss" in r] for w in (finished.workdir, workdir)
+  ]
+  # Sums are taken in another order, and Adam turns tiny gradients' noise into steps.
+  np.testing.assert_allclose(losses[1][:2], losses[0][:2], rtol=1e-4)
+  assert len(losses[1]) == 4
+  summary = json.loads((workdir / "summary.json").read_text())
+  assert summary["frames"] == finished.summary["frames"]
+  for bound in ("mean eye position", "exact density"):
+    for name, score in finished.summary["scores"][bound].items():
+      assert summary["scores"][bound][name] == pytest.approx(score, rel=1e-6)
