@@ -96,3 +96,29 @@ def test_stages_have_the_documented_shapes(width, t, h, w):
     assert x.shape == (2, t // i, h // j, w // j, c)
   if width == 1:
     assert s3d.stage_channels(width) == (192, 480, 832, 1024)
+
+
+def test_torchvisions_naming():
+  """The other public training of the network: recognised by its names, back with the same ones."""
+  folder = GOLDEN.with_name("s3d_torchvision")
+  description, expected = json.loads((folder / "a.json").read_text()), np.load(folder / "a.npz")
+  state_dict = weights.state_dict(folder / "manifest.json", description["seed"])
+  model = convert.from_torch("s3d", state_dict)
+  assert model.config.naming == "torchvision"
+  clip = weights.clip(tuple(description["inputs"][0]), description["seed"], "input0")
+  frames = jnp.asarray(np.moveaxis(clip, 1, -1))
+  logits, mixed_5c = jax.jit(lambda x: (model(x), model.encoder(x).base4))(frames)
+  assert_close(logits, expected["output"])
+  stage = np.moveaxis(np.asarray(mixed_5c), -1, 1).ravel()
+  sampled = stage[weights.sample_indices(stage.size)]
+  scale = description["stages"]["features.15"]["std"]
+  np.testing.assert_allclose(sampled, expected["stage/features.15"], rtol=0, atol=1e-4 * scale)
+
+  back = convert.to_torch(model)
+  assert list(back) == list(state_dict)
+  for name, value in state_dict.items():
+    np.testing.assert_array_equal(back[name], value)
+  tsfp = models.create("tsfp", size=(32, 32))
+  convert.encoder_from_torch(tsfp.encoder, state_dict)
+  kernel = tsfp.encoder.mixed_5c.branch3.conv.kernel[...]
+  np.testing.assert_array_equal(kernel, model.encoder.mixed_5c.branch3.conv.kernel[...])
