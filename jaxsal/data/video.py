@@ -316,7 +316,10 @@ def _open(path: Path) -> av.container.InputContainer:
       head = file.read(12)
     if not head:
       raise UserError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
-    container = av.open(str(path), metadata_errors="ignore")
+    try:
+      container = av.open(str(path))
+    except UnicodeDecodeError:  # PyAV 18 is strict about the encoding of tags, later ones are not
+      container = av.open(str(path), metadata_errors="ignore")
   except OSError as error:  # missing rights, for one; FFmpeg's errors of that kind are OSErrors too
     raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
   except av.FFmpegError as error:
