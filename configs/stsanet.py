@@ -1,4 +1,9 @@
-"""STSANet (Wang et al., arXiv:2108.10696): the paper's recipes.
+"""STSANet (Wang et al., arXiv:2108.10696): a demo run and the paper's recipes.
+
+    python -m jaxsal.main --config=configs/stsanet.py --workdir=runs/stsanet_demo
+
+Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py, but with the 32
+frames that the network needs. Not yet run to its end.
 
     --config=configs/stsanet.py:dhf1k --config.encoder_weights=S3D_kinetics400.pt
     --config=configs/stsanet.py:hollywood2 --config.init_from=runs/stsanet_dhf1k

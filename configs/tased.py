@@ -2,7 +2,8 @@
 
     python -m jaxsal.main --config=configs/tased.py --workdir=runs/tased_demo
 
-Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py.
+Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py. Not yet run to
+its end.
 
     --config=configs/tased.py:dhf1k --config.encoder_weights=S3D_kinetics400.pt
     --config=configs/tased.py:hollywood2 --config.init_from=runs/tased_dhf1k
