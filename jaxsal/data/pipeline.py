@@ -52,6 +52,7 @@ def train_batches(
   padding: Padding,
   batch_size: int,
   seed: int,
+  weights: Sequence[float] | None = None,
   start: int = 0,
   workers: int = 0,
   flip: bool = True,
@@ -69,11 +70,14 @@ def train_batches(
   with a batch of that size.
 
   Args:
-    splits: where the videos come from; several are pooled, video by video.
+    splits: where the videos come from; several are pooled, video by video, unless `weights` says
+      how much each gives.
     length, target, padding: as for `windows`.
     size: height and width of the frames and maps.
     batch_size: b, clips in a batch of this process.
     seed: of the shuffling, the draws and the flips.
+    weights: of each split, > 0: clips come from it in this proportion, whatever its size, and it
+      goes through epochs of its own.
     start: number of batches that were drawn already.
     workers: processes that load batches; 0 loads them in threads of this one.
     flip: mirror half of the clips left to right.
@@ -84,12 +88,12 @@ def train_batches(
     loop does so on every way out.
   """
   splits = (splits,) if isinstance(splits, Split) else tuple(splits)
-  videos = [(split, video) for split in splits for video in split.videos]
+  sources = [[(split, video) for video in split.videos] for split in splits]
+  if weights is None:
+    sources = [sum(sources, [])]
+  videos = [grain.MapDataset.source(source).seed(seed).shuffle().repeat() for source in sources]
   clips = (
-    grain.MapDataset.source(videos)
-    .seed(seed)
-    .shuffle()
-    .repeat()
+    (videos[0] if weights is None else grain.MapDataset.mix(videos, weights).seed(seed))
     .random_map(_DrawWindow(length, target, padding, flip))
     .slice(slice(process_index, None, process_count))
     .map(_LoadClip(tuple(size)))

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import math
 import pathlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -72,14 +74,20 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   tx = make_optimizer(config.optimizer, schedule)
   model = _make_model(config)
   data = config.data
+  mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
-  if data.dataset.split("/")[0] == "demo" and main_process:
-    sources.prepare(data.dataset, data.data_dir)  # it needs no download: made if it is missing
+  for name in {data.dataset, *mixture} if main_process else ():
+    if name.split("/")[0] == "demo":
+      sources.prepare(name, data.data_dir)  # it needs no download: made if it is missing
   multihost_utils.sync_global_devices("data")
   train_split, validation_split = (
     sources.open_split(data.dataset, name, data.data_dir)
     for name in (data.train_split, data.validation_split)
   )
+  train_splits = [
+    sources.open_split(name, data.train_split, data.data_dir) for name in mixture
+  ] or [train_split]
+  trained_on = " + ".join(split.dataset for split in train_splits)
   workdir = pathlib.Path(workdir).expanduser().absolute()
   if main_process:
     open_workdir(workdir, config)
@@ -107,9 +115,12 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   console.print(
     f"{config.model.name}, {megabytes:.1f} MB of parameters, on {devices} x "
     f"{jax.devices()[0].device_kind}\n"
-    f"{train_split.dataset}: {len(train_split.videos)} videos for training, "
-    f"{len(validation_split.videos)} for validation\n"
-    f"{workdir}" + (f": continuing after step {first_step}" if first_step else ""),
+    + "".join(
+      f"{split.dataset}: {len(split.videos)} videos for training\n" for split in train_splits
+    )
+    + f"{validation_split.dataset}: {len(validation_split.videos)} videos for validation\n"
+    + f"{workdir}"
+    + (f": continuing after step {first_step}" if first_step else ""),
     highlight=False,
   )
 
@@ -120,7 +131,8 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     "process_count": jax.process_count(),
   }
   train_batches = pipeline.train_batches(
-    train_split,
+    train_splits,
+    weights=tuple(mixture.values()) or None,
     batch_size=batch_size // jax.process_count(),
     seed=config.seed,
     start=batches_drawn,
@@ -156,7 +168,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   def save_model(state: TrainState, step: int, scores: dict[str, float]) -> None:
     arrays = jax.device_get(gather((state.params, state.model_state)))
     if main_process:
-      origin = {"dataset": train_split.dataset, "step": step, "validation": scores}
+      origin = {"dataset": trained_on, "step": step, "validation": scores}
       models.save(network.restore(*arrays), workdir / "model", origin)
 
   # --- The loop. Nothing moves between host and devices but what is sent on purpose.
@@ -227,13 +239,24 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     workdir,
     {
       "model": json.loads(config.model.to_json()),
-      "dataset": train_split.dataset,
+      "dataset": trained_on,
       "step": best["step"],
     },
     {"model": predict} | bounds.predictors(train_split, validation_split, model.size),
     validation_batches,
     target=target_position(model.length, model.target),
   )
+
+
+def _check_mixture(mixture: Iterable[tuple[str, float]]) -> dict[str, float]:
+  """Data set -> weight; raises UserError unless every weight is a positive number."""
+  for row in mixture:
+    if len(row) != 2 or not isinstance(row[0], str) or not 0 < row[1] < math.inf:
+      raise UserError(
+        f"data.mixture has {row!r}: it must be pairs of a data set and a weight above 0, as in "
+        "(('dhf1k/192x352', 2.0), ('ucf/192x352', 1.0))"
+      )
+  return dict(mixture)
 
 
 def _make_model(config: ConfigDict) -> nnx.Module:

@@ -114,6 +114,21 @@ def test_pooled_splits(split, clips_dir):
   assert sorted(videos) == sorted([*range(len(CLIPS)), 0, 1])
 
 
+def test_mixtures(split, clips_dir):
+  few = open_split("clips", "validation", clips_dir)  # its videos look like the first two
+
+  def draw(n, **arguments):
+    return train([split, few], n, weights=(1, 3), batch_size=4, **arguments)
+
+  batches = draw(14)
+  for batch in batches:  # one clip in four from the first split, however long either is
+    assert sum(identify(row)[0] < 2 for row in rows([batch])) >= 3
+  videos = [identify(row)[0] for row in rows(batches)]
+  assert set(videos) == set(range(len(CLIPS)))
+  assert videos.count(0) == videos.count(1) == 3 * 7 + 2  # two epochs of the first split
+  assert_same(draw(11, start=3), batches[3:])
+
+
 def test_seed_and_flip(split):
   with pytest.raises(AssertionError):
     assert_same(train(split, 2, seed=2), train(split, 2))

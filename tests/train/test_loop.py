@@ -150,6 +150,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path, data_dir):
     ({"model__size": (100, 64)}, r"size is 100 x 64: .* multiples of 32, such as 96 x 64"),
     ({"model__length": 12}, r"length is 12: .* multiple of 8"),
     ({"data__dataset": "dhf2k"}, r"'dhf2k' is unknown"),
+    ({"data__mixture": (("dhf2k", 1.0),)}, r"'dhf2k' is unknown"),
+    ({"data__mixture": (("demo/tiny", 0.0),)}, r"'demo/tiny', 0.0.*a weight above 0"),
     ({"data__validation_split": "val"}, r"'val'.*validation"),
     ({"optimizer__name": "lion"}, r"optimizer.name is 'lion'"),
     ({"encoder_weights": "missing.pt"}, r"missing.pt does not exist"),
