@@ -90,7 +90,7 @@ def train_batches(
   splits = (splits,) if isinstance(splits, Split) else tuple(splits)
   sources = [[(split, video) for video in split.videos] for split in splits]
   if weights is None:
-    sources = [sum(sources, [])]
+    sources = [[video for source in sources for video in source]]
   videos = [grain.MapDataset.source(source).seed(seed).shuffle().repeat() for source in sources]
   clips = (
     (videos[0] if weights is None else grain.MapDataset.mix(videos, weights).seed(seed))

@@ -84,7 +84,7 @@ def probe(path: str | Path) -> VideoInfo:
     UserError: the file is missing, empty, a folder, no video, or none of its frames can be decoded.
   """
   path = Path(path)
-  with _open(path) as container:
+  with open_container(path) as container:
     stream = _video_stream(container, path)
     first = next(_decode(container, stream, path))
     height, width = first.height, first.width
@@ -116,7 +116,7 @@ def count_frames(path: str | Path) -> int:
 
   An estimate: edit lists and damage can make fewer frames decodable.
   """
-  with _open(Path(path)) as container:
+  with open_container(Path(path)) as container:
     stream = _video_stream(container, Path(path))
     return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
 
@@ -148,10 +148,10 @@ def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> 
     DamagedVideo: after the last frame, when data behind it are missing or cannot be decoded.
   """
   path = Path(path)
-  with _open(path) as container:
+  with open_container(path) as container:
     stream = _video_stream(container, path)
     step = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
-    origin = _origin(container, stream)
+    origin = origin_of(container, stream)
     reformatter = VideoReformatter()
     shape, time = None, None
     for frame in _decode(container, stream, path):
@@ -194,8 +194,8 @@ class VideoWriter:
     info = probe(source)
     self._time_base = info.time_base
     self._pad = info.height % 2, info.width % 2
-    self._source = _open(info.path)
-    origin = _origin(self._source, _video_stream(self._source, info.path))
+    self._source = open_container(info.path)
+    origin = origin_of(self._source, _video_stream(self._source, info.path))
 
     self._output = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
     stream = self._output.add_stream("libx264", rate=info.fps)
@@ -306,7 +306,12 @@ def _encoded(
   yield from encoder.encode(None)
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def open_container(path: Path) -> av.container.InputContainer:
+  """Opens a file for reading.
+
+  Raises:
+    UserError: the file is missing, empty, a folder, or nothing that FFmpeg reads.
+  """
   if not path.exists():
     raise UserError(f"{path}: no such file. Check the path of the video.")
   if path.is_dir():
@@ -412,7 +417,9 @@ def _rotation(frame: av.VideoFrame) -> int:
   return round(frame.rotation / 90) % 4 * 90
 
 
-def _origin(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+def origin_of(
+  container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Fraction:
   """The file's first time stamp (hours, in a broadcast) as a whole number of the stream's ticks."""
   start = Fraction(container.start_time or 0, av.time_base)
   return round(start / stream.time_base) * stream.time_base
