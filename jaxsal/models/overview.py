@@ -5,18 +5,11 @@ import jax.numpy as jnp
 import rich.table
 from flax import nnx
 
+from jaxsal import published
 from jaxsal.console import track
-from jaxsal.models.base import SaliencyConfig
+from jaxsal.models.base import AudioVisualModel, SaliencyConfig
+from jaxsal.models.gfsal import GFSalNet
 from jaxsal.models.registry import MODELS, build
-
-# Scores of the `base` networks on DHF1K's test set: TSFP-Net's table 2, and for STSANet its own
-# table I. They are the authors' numbers, not ours.
-PUBLISHED = {
-  "stsanet": "NSS 3.010  CC 0.529  SIM 0.383  AUC-J 0.913  sAUC 0.723",
-  "tased": "NSS 2.667  CC 0.470  SIM 0.361  AUC-J 0.895  sAUC 0.712",
-  "tsfp": "NSS 2.966  CC 0.517  SIM 0.392  AUC-J 0.912  sAUC 0.723",
-  "vinet": "NSS 2.872  CC 0.511  SIM 0.381  AUC-J 0.908  sAUC 0.729",
-}
 
 
 def table(*, variants: bool) -> rich.table.Table:
@@ -45,9 +38,18 @@ def table(*, variants: bool) -> rich.table.Table:
       f"{parameters * 4 / 1e6:.1f}",
       f"{flops / 1e9:.0f}" if flops else "",
       *clip,
-      PUBLISHED.get(name, "") if variant == "base" else "",
+      _published(name) if variant == "base" else "",
     )
   return result
+
+
+def _published(name: str) -> str:
+  """What the network's own paper reports on DHF1K's test set: the authors' numbers, not ours."""
+  row = published.headline(name)
+  if row is None:
+    return ""
+  order = ("nss", "cc", "sim", "auc_judd", "auc_shuffled")
+  return "  ".join(f"{published.METRICS[m]} {row.scores[m]}" for m in order if m in row.scores)
 
 
 def cost(name: str, config: SaliencyConfig) -> tuple[int, float]:
@@ -58,6 +60,10 @@ def cost(name: str, config: SaliencyConfig) -> tuple[int, float]:
   parameters = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
   if not isinstance(config, SaliencyConfig):
     return parameters, 0.0
-  clip = jax.ShapeDtypeStruct((1, config.length, *config.size, 3), jnp.float32)
-  lowered = jax.jit(lambda state, frames: nnx.merge(graph, state)(frames)).lower(state, clip)
+  inputs = [jax.ShapeDtypeStruct((1, config.length, *config.size, 3), jnp.float32)]
+  if isinstance(model, GFSalNet):
+    inputs = [jax.ShapeDtypeStruct((1, *config.size, 3), jnp.float32)] * 2
+  if isinstance(model, AudioVisualModel):
+    inputs.append(jax.ShapeDtypeStruct((1, model.samples), jnp.float32))
+  lowered = jax.jit(lambda state, *inputs: nnx.merge(graph, state)(*inputs)).lower(state, *inputs)
   return parameters, lowered.cost_analysis()["flops"]
