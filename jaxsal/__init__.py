@@ -2,6 +2,7 @@
 
 model = jaxsal.load("runs/demo")             # a training's workdir or a model folder
 maps = jaxsal.predict(model, "video.mp4")    # float32 [frames, height, width]
+scores = jaxsal.evaluate(model, "dhf1k", split="validation", out="scores")
 model = jaxsal.models.create("tsfp")         # a network with random weights
 """
 
@@ -9,6 +10,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from jaxsal.evaluate import evaluate
 from jaxsal.predict import predict
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
   from flax import nnx
 
-__all__ = ["convert", "load", "losses", "metrics", "models", "predict"]
+__all__ = ["convert", "evaluate", "load", "losses", "metrics", "models", "predict"]
 
 # What imports JAX is imported at its first use: data workers and `--help` do without.
 _LAZY = ("convert", "losses", "metrics", "models")

@@ -31,6 +31,34 @@ Trains a network; the same as `python -m jaxsal.main`. Running the command again
   jaxsal train --config=configs/tsfp.py --workdir=runs/demo
   jaxsal train --config=configs/tsfp.py:dhf1k --workdir=runs/dhf1k --config.data.batch_size=8"""
 
+_EVALUATE = """\
+Scores a model on a prepared split, or the maps of any other system, by the protocol of a benchmark.
+
+  jaxsal evaluate --model=runs/dhf1k --dataset=dhf1k --split=validation --out=scores
+  jaxsal evaluate --maps=their_maps --dataset=dhf1k --split=validation --out=their_scores
+  jaxsal evaluate --model=mean-eye-position --dataset=dhf1k --split=validation --out=floor
+
+MAPS/<video>/<frame>.png are grey images of any size, one for each frame. In place of a model stand
+'mean-eye-position' (the mean density of the training split) and 'human-infinite' (half of the
+observers predicts the other half, where each one's gaze is known); both are scored beside every
+model as well.
+
+  scores.json   means, with the protocol; bounds; every video
+  videos.csv    a line per video
+  frames.csv    a line per frame
+  report.html   tables, distributions, the best and the worst videos
+  videos/       scores of the videos that are done: the same command continues after them
+
+Protocols: dhf1k (the default), mit, stavis. Their shuffled AUCs cannot be compared."""
+
+_SUBMIT = """\
+Writes a map for every frame of a split in the layout that the DHF1K benchmark takes:
+OUT/<video>/0001.png, 0002.png, ..., 8-bit grey, of the video's size, maximum 255.
+
+  jaxsal submit --model=runs/dhf1k --dataset=dhf1k --split=test --out=submission/mine
+
+A video's folder appears when it is whole; the same command continues with the others."""
+
 _CONVERT = """\
 Turns a PyTorch checkpoint into a model folder (safetensors and JSON, nothing executable), or a
 model folder into a state dict that the PyTorch implementation loads.
@@ -67,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   except UserError as error:
     return _complain(error)
   except KeyboardInterrupt:
-    print("jaxsal: interrupted; nothing incomplete was kept", file=sys.stderr)
+    resumable = args.command in ("evaluate", "submit")
+    then = "; the same command continues" if resumable else ""
+    print(f"jaxsal: interrupted; nothing incomplete was kept{then}", file=sys.stderr)
     return 130
 
 
@@ -122,6 +152,20 @@ def _parser() -> argparse.ArgumentParser:
     "--overwrite", action="store_true", help="replace the folder of an earlier prediction"
   )
 
+  sub = command("evaluate", _evaluate, "scores of a model or of maps, with a report", _EVALUATE)
+  what = sub.add_mutually_exclusive_group(required=True)
+  what.add_argument("--model", metavar="PATH", help="a model folder, a workdir, or a bound")
+  what.add_argument("--maps", metavar="DIR", help="maps of another system")
+  _add_split(sub)
+  sub.add_argument("--protocol", default="dhf1k", metavar="NAME", help="default: dhf1k")
+  sub.add_argument(
+    "--no-bounds", dest="bounds", action="store_false", help="do not score floor and ceiling"
+  )
+
+  sub = command("submit", _submit, "maps of a split for a benchmark", _SUBMIT)
+  sub.add_argument("--model", required=True, metavar="PATH", help="a model folder, or a workdir")
+  _add_split(sub)
+
   sub = command("convert", _convert, "weights from PyTorch, and back", _CONVERT)
   way = sub.add_mutually_exclusive_group(required=True)
   way.add_argument("--from", dest="source", metavar="FILE", type=Path, help="a PyTorch checkpoint")
@@ -145,6 +189,42 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument("dataset", metavar="DATASET", help="NAME or NAME/CONFIG, such as demo")
   sub.add_argument("--data-dir", required=True, metavar="DIR", type=Path, help="where data sets go")
   return parser
+
+
+def _add_split(sub: argparse.ArgumentParser) -> None:
+  """What `evaluate` and `submit` have in common."""
+  sub.add_argument("--dataset", required=True, metavar="NAME", help="NAME or NAME/CONFIG")
+  sub.add_argument("--split", required=True, metavar="NAME", help="such as validation")
+  sub.add_argument(
+    "--data-dir",
+    default="~/tensorflow_datasets",
+    metavar="DIR",
+    help="where data sets were prepared (default: ~/tensorflow_datasets)",
+  )
+  sub.add_argument("--out", required=True, metavar="DIR", help="a folder for this run alone")
+  sub.add_argument(
+    "--blur",
+    type=float,
+    default=0.0,
+    metavar="SIGMA",
+    help="smooth the model's maps, in pixels at its size; TASED-Net's published numbers use 7 at "
+    "224 x 384 (default: 0, none)",
+  )
+  sub.add_argument(
+    "--blur-video",
+    type=float,
+    default=0.0,
+    metavar="SIGMA",
+    help="smooth maps at the video's size, after resizing; ViNet's published numbers use 2 "
+    "(default: 0, none)",
+  )
+  sub.add_argument(
+    "--batch-size",
+    type=int,
+    metavar="N",
+    help="clips at a time, over all devices (default: 1 per CPU, 8 per GPU or TPU)",
+  )
+  sub.add_argument("--overwrite", action="store_true", help="delete what OUT holds, begin anew")
 
 
 def _train(args: argparse.Namespace, flags: list[str]) -> int:
@@ -214,6 +294,38 @@ def _predict_all(args: argparse.Namespace, jobs: list[tuple[Path, Path]]) -> lis
       soft_wrap=True,
     )
   return errors
+
+
+def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.caching import enable_compilation_cache
+  from jaxsal.evaluate import evaluate
+
+  enable_compilation_cache()
+  evaluate(
+    args.maps or args.model,
+    maps=args.maps is not None,
+    protocol=args.protocol,
+    bounds=args.bounds,
+    **_split_options(args),
+  )
+  return 0
+
+
+def _submit(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.caching import enable_compilation_cache
+  from jaxsal.console import console
+  from jaxsal.submission import submit
+
+  enable_compilation_cache()
+  out = submit(args.model, **_split_options(args))
+  console.print(f"ready: {out}", highlight=False, markup=False, soft_wrap=True)
+  return 0
+
+
+def _split_options(args: argparse.Namespace) -> dict[str, object]:
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+  names = ("dataset", "split", "data_dir", "out", "blur", "blur_video", "batch_size", "overwrite")
+  return {name: getattr(args, name) for name in names}
 
 
 def _folders(videos: list[Path], out: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
@@ -108,7 +108,7 @@ class Predictor:
         network's size; 0 for none. TASED-Net's published numbers use 7 at 224 x 384.
 
     Raises:
-      UserError: `model` cannot be loaded; `batch_size` or `blur` is out of range.
+      UserError: `model` cannot be loaded, or needs sound; `batch_size` or `blur` is out of range.
     """
     if batch_size is not None and batch_size < 1:
       raise UserError(f"batch size {batch_size}: must be at least 1.")
@@ -117,10 +117,15 @@ class Predictor:
     import jax
     from flax import nnx
 
-    if isinstance(model, str | Path):
-      from jaxsal import models
+    from jaxsal import models
 
+    if isinstance(model, str | Path):
       model = models.load(model)
+    if isinstance(model, models.AudioVisualModel):
+      raise UserError(
+        f"{type(model).__name__} needs sound, which is not supported by predict yet: call the "
+        "network itself, model(frames, waveform), or predict with its part model.visual."
+      )
     devices = jax.local_devices()
     batch_size = batch_size or len(devices) * (1 if devices[0].platform == "cpu" else 8)
     self.batch_size = -(-batch_size // len(devices)) * len(devices)
@@ -147,14 +152,17 @@ class Predictor:
     self._forward = jax.jit(forward).lower(self._state, clips).compile()
     self.compile_seconds = time.perf_counter() - start
 
-  def maps(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
-    """One map per frame, in order, as they become ready.
+  def maps(
+    self, frames: Iterable[np.ndarray], targets: Container[int] | None = None
+  ) -> Generator[np.ndarray, None, None]:
+    """One map per target frame, in order, as they become ready.
 
     `frames` is read in one thread and the network runs in another, both a little ahead of whoever
     takes the maps. 2 T frames and three batches of clips are held at most.
 
     Args:
       frames: RGB uint8 [*size, 3].
+      targets: numbers of the frames that get a map; all by default.
 
     Yields:
       float32 [*size] in [0, 1].
@@ -162,14 +170,19 @@ class Predictor:
     Raises:
       UserError: a batch does not fit in the device's memory.
     """
-    batches = _prefetch(self._batches(frames), depth=1)
+    batches = _prefetch(self._batches(frames, targets), depth=1)
     with contextlib.closing(_prefetch(self._run(batches), depth=2 * self.batch_size)) as maps:
       yield from maps
 
-  def _batches(self, frames: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+  def _batches(
+    self, frames: Iterable[np.ndarray], targets: Container[int] | None
+  ) -> Iterator[tuple[np.ndarray, int]]:
     """uint8 [batch_size, T, *size, 3], of which the first n clips count, and n."""
     clips = []
-    for clip in clips_of(frames, self._length, self._target, self._padding):
+    clip_of_every_frame = clips_of(frames, self._length, self._target, self._padding)
+    for number, clip in enumerate(clip_of_every_frame):
+      if targets is not None and number not in targets:
+        continue
       clips.append(clip)
       if len(clips) == self.batch_size:
         yield self._stack(clips), len(clips)

@@ -16,12 +16,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from jaxsal import convert, losses, models
+from jaxsal import bounds, convert, losses, models
 from jaxsal.console import console, progress, track
 from jaxsal.data import pipeline, sources
 from jaxsal.data.windows import target_position
 from jaxsal.errors import UserError
-from jaxsal.train import bounds, report, sharding
+from jaxsal.train import report, sharding
 from jaxsal.train.checkpoints import Checkpoints
 from jaxsal.train.interrupt import catch_signals
 from jaxsal.train.log import Log
@@ -126,6 +126,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
 
   # --- Data: which windows, and which of them this process loads.
   clip = {name: getattr(model, name) for name in ("length", "size", "target", "padding")} | {
+    "samples": getattr(model, "samples", 0),  # of the waveform, for audio-visual networks
     "workers": config.data.workers,
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),

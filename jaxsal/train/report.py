@@ -13,11 +13,11 @@ from jax.experimental import multihost_utils
 from matplotlib.figure import Figure
 
 from jaxsal import files, metrics
+from jaxsal.bounds import Predictor
 from jaxsal.console import console, track
 from jaxsal.data.pipeline import EvalBatches
 from jaxsal.predict import heat_overlay, to_grey
 from jaxsal.train import log
-from jaxsal.train.bounds import Predictor
 
 _EXAMPLES = 8
 _TITLES = {"nss": "NSS", "cc": "CC", "sim": "SIM", "kl": "KL (low is good)"}

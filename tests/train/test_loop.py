@@ -16,7 +16,7 @@ from recipe import flags, make_config
 
 from jaxsal import models
 from jaxsal.errors import UserError
-from jaxsal.train import bounds, log, loop, sharding
+from jaxsal.train import log, loop, sharding
 
 
 @pytest.fixture(scope="module")
@@ -205,13 +205,6 @@ def test_fine_tuning_starts_from_the_weights_given(finished, tmp_path, data_dir)
   np.testing.assert_array_equal(
     model.encoder.conv_1a.bn_s.mean[...], expected.encoder.conv_1a.bn_s.mean[...]
   )
-
-
-def test_mean_eye_position_is_the_mean_of_normalised_densities(data_dir):
-  split = loop.sources.open_split("demo/tiny", "validation", data_dir)
-  mean = bounds.mean_eye_position(split, (64, 96))
-  with_gaze = np.mean([len(split[i]["fixations"]) > 0 for i in range(len(split))])
-  assert mean.sum() == pytest.approx(with_gaze, rel=1e-5) and mean.min() >= 0
 
 
 def test_two_processes_train_as_one(finished, tmp_path, data_dir):
