@@ -31,12 +31,14 @@ def read_checkpoint(name: str, source: pathlib.Path, out: pathlib.Path, **varian
   digest = hashlib.sha256(source.read_bytes()).hexdigest()
   models.save(model, out, {"file": source.name, "sha256": digest})
   arrays = folder.arrays(model)
-  entries = list(model.table(model.config))
-  ignored = sum(entry.path is None for entry in entries)
+  unused = [entry.name for entry in model.table(model.config) if entry.path is None]
+  named = [name for name in unused if not name.endswith(".num_batches_tracked")]
   _say(
     f"{source}\n  sha256 {digest}\n  {len(arrays)} entries mapped to {type(model).__name__}, "
     f"{sum(x.size for x in arrays.values()):,} numbers; "
-    f"{ignored} counts of BatchNorm's batches are not needed\n-> {out}"
+    f"{len(unused) - len(named)} counts of BatchNorm's batches are not needed"
+    + (f"\n  not used by the network: {', '.join(named)}" if named else "")
+    + f"\n-> {out}"
   )
 
 

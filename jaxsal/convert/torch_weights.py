@@ -10,10 +10,13 @@ from flax import nnx
 
 from jaxsal.convert.checkpoint import read_state_dict, to_numpy
 from jaxsal.errors import UserError
-from jaxsal.models import folder, registry, s3d
+from jaxsal.models import folder, pwcnet, registry, resnet, s3d
 from jaxsal.models.table import Entry
 
 Source = str | pathlib.Path | Mapping[str, Any]
+
+# Networks whose public weights come under two namings, which their configuration tells apart.
+_NAMING_OF = {"pwcnet": pwcnet.naming_of, "s3d": s3d.naming_of}
 
 
 def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
@@ -28,8 +31,8 @@ def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
     UserError: that lists every entry missing, left over or misshapen on either side.
   """
   arrays = _arrays(source)
-  if name == "s3d":
-    variant = {"naming": s3d.naming_of(arrays)} | variant
+  if name in _NAMING_OF:
+    variant = {"naming": _NAMING_OF[name](arrays)} | variant
   config = registry.configure(name, **variant)
   model = nnx.eval_shape(lambda: registry.build(name, config))
   _fill(model, list(model.table(config)), arrays, _where(source))
@@ -38,29 +41,38 @@ def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
 
 
 def to_torch(model: nnx.Module) -> dict[str, np.ndarray]:
-  """The state dict that the PyTorch implementation loads, as NumPy arrays in its layouts."""
+  """The state dict that the PyTorch implementation loads, as NumPy arrays in its layouts.
+
+  Entries that the network does not use (`Entry.path` is None) are there, as zeros.
+  """
   variables = folder.variables(model)
   state_dict = {}
   for entry in model.table(model.config):
     if entry.path is None:
-      state_dict[entry.name] = np.zeros((), np.int64)
+      state_dict[entry.name] = np.zeros(entry.shape, entry.dtype)
     else:
       value = np.asarray(variables[".".join(entry.path)][...])
       state_dict[entry.name] = np.transpose(value, np.argsort(entry.axes)).copy()
   return state_dict
 
 
-def encoder_from_torch(encoder: s3d.Encoder, source: Source) -> None:
-  """Puts S3D Kinetics weights into an encoder; the classifier's head in the file is left aside.
+def encoder_from_torch(encoder: s3d.Encoder | resnet.Encoder, source: Source) -> None:
+  """Puts published weights into an encoder; the classifier's head in the file is left aside.
+
+  These are Kinetics weights for an S3D, ImageNet weights for a ResNet.
 
   Raises:
     UserError: as `from_torch`.
   """
   arrays = _arrays(source)
-  leaves = s3d.LEAVES[s3d.naming_of(arrays)]
-  arrays = {k: v for k, v in arrays.items() if not k.startswith(f"{leaves.head}.")}
-  table = list(s3d.encoder_table(lambda _, index: f"{leaves.root}.{index}", (), leaves))
-  _fill(encoder, table, arrays, _where(source))
+  if isinstance(encoder, resnet.Encoder):
+    head, table = "fc", resnet.encoder_table(encoder.blocks)
+  else:
+    leaves = s3d.LEAVES[s3d.naming_of(arrays)]
+    head = leaves.head
+    table = s3d.encoder_table(lambda _, index: f"{leaves.root}.{index}", (), leaves)
+  arrays = {k: v for k, v in arrays.items() if not k.startswith(f"{head}.")}
+  _fill(encoder, list(table), arrays, _where(source))
 
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:
@@ -79,7 +91,7 @@ def _fill(
   names = {entry.name for entry in table}
   problems = [f"not in the network: {name} {arrays[name].shape}" for name in arrays.keys() - names]
   values = {}
-  for name, path, axes in table:
+  for name, path, axes, *_ in table:
     if path is None:
       continue
     variable = variables[".".join(path)]

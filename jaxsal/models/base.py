@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Literal
 
 import jax
@@ -87,3 +88,47 @@ class SaliencyModel(nnx.Module):
     mean = jnp.asarray(self.mean, jnp.float32)
     std = jnp.asarray(self.std, jnp.float32)
     return (frames.astype(jnp.float32) / 255 - mean) / std
+
+  def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Maps [b, h, w] for a batch as `jaxsal.data.pipeline` makes it: uint8 `frames`."""
+    return self(self.normalise(batch["frames"]))
+
+
+class AudioVisualModel(SaliencyModel):
+  """A network from a clip and its sound to the saliency map of the clip's target frame.
+
+  `model(frames, waveform)` takes normalised frames [b, t, h, w, 3] and mono sound [b, samples] on
+  the scale of [-256, 256], the clip's in the middle, and gives maps [b, h, w], in [0, 1].
+
+  Attributes:
+    visual: the network without sound that this one is built on; its trained weights are put there
+      by `jaxsal.models.copy_weights`.
+    audio: the sound encoder, a SoundNet.
+    sample_rate: of the waveform, in Hz.
+  """
+
+  visual: SaliencyModel
+  audio: nnx.Module
+  sample_rate = 22_050
+
+  @property
+  def samples(self) -> int:
+    """Length of the waveform: room for `length` frames at 10 frames a second."""
+    return self.sample_rate // 10 * self.length
+
+  @property
+  def encoder(self) -> nnx.Module:
+    """The encoder of the frames."""
+    return self.visual.encoder
+
+  def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Maps [b, h, w] for a batch of uint8 `frames` and their `waveform`."""
+    return self(self.normalise(batch["frames"]), batch["waveform"])
+
+  def check_waveform(self, waveform: jax.Array) -> None:
+    """Raises UserError unless the waveform is [b, samples]."""
+    if waveform.ndim != 2 or waveform.shape[1] != self.samples:
+      raise UserError(
+        f"waveform has shape {waveform.shape}: a network of length {self.length} takes "
+        f"[b, {self.samples}], mono at {self.sample_rate} Hz"
+      )

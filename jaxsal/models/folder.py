@@ -22,6 +22,7 @@ from flax import nnx
 from jaxsal import files
 from jaxsal.errors import UserError
 from jaxsal.models import registry
+from jaxsal.models.base import AudioVisualModel
 
 _CONFIG, _WEIGHTS = "model.json", "model.safetensors"
 _FORMAT = 1
@@ -69,17 +70,7 @@ def load(path: str | pathlib.Path) -> nnx.Module:
     UserError: if there is no model, or the folder is damaged or of a newer format.
   """
   folder = find(path)
-  try:
-    description = json.loads((folder / _CONFIG).read_text())
-    if not {"format", "model", "config"} <= dict(description).keys():
-      raise ValueError("format, model or config is missing")
-  except (ValueError, TypeError) as e:
-    raise UserError(f"{folder / _CONFIG} is damaged ({e}): write the model folder again") from e
-  if description["format"] != _FORMAT:
-    raise UserError(
-      f"{folder / _CONFIG} has format {description['format']}, this jaxsal reads {_FORMAT}: "
-      "install the jaxsal that wrote it, or a newer one"
-    )
+  description = _describe(folder)
   name = description["model"]
   _, config_class, _ = registry.MODELS[registry.check_name(name, registry.MODELS, "model")]
   try:
@@ -93,13 +84,38 @@ def load(path: str | pathlib.Path) -> nnx.Module:
   return model
 
 
+def _describe(folder: pathlib.Path) -> dict[str, Any]:
+  """What model.json says; raises UserError if it is damaged or of a newer format."""
+  try:
+    description = json.loads((folder / _CONFIG).read_text())
+    if not {"format", "model", "config"} <= dict(description).keys():
+      raise ValueError("format, model or config is missing")
+  except (ValueError, TypeError) as e:
+    raise UserError(f"{folder / _CONFIG} is damaged ({e}): write the model folder again") from e
+  if description["format"] != _FORMAT:
+    raise UserError(
+      f"{folder / _CONFIG} has format {description['format']}, this jaxsal reads {_FORMAT}: "
+      "install the jaxsal that wrote it, or a newer one"
+    )
+  return description
+
+
 def copy_weights(path: str | pathlib.Path, model: nnx.Module) -> None:
   """Puts the weights of a model folder, or of a workdir, into a network of the same parameters.
+
+  Of an audio-visual network the folder may also hold one part, the visual network that it is built
+  on or its SoundNet: that part is filled, the rest left as it is.
 
   Raises:
     UserError: as `load`, and if the parameters differ.
   """
-  weights = find(path) / _WEIGHTS
+  folder = find(path)
+  if isinstance(model, AudioVisualModel):
+    name = _describe(folder)["model"]
+    for part in (model.visual, model.audio):
+      if registry.name_of(part) == name:
+        model = part
+  weights = folder / _WEIGHTS
   set_arrays(model, _read_weights(weights), source=str(weights))
 
 

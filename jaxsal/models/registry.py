@@ -9,14 +9,32 @@ import jax
 from flax import nnx
 
 from jaxsal.errors import UserError
-from jaxsal.models import s3d, stsanet, tased, tsfp, vinet
+from jaxsal.models import (
+  avinet,
+  gfsal,
+  pwcnet,
+  resnet,
+  s3d,
+  soundnet,
+  stsanet,
+  tased,
+  tsfp,
+  tsfp_av,
+  vinet,
+)
 
 # Name -> class, configuration class, named configurations.
 MODELS: dict[str, tuple[type[nnx.Module], type, dict[str, Any]]] = {
+  "avinet": (avinet.AViNet, avinet.AViNetConfig, avinet.VARIANTS),
+  "gfsal": (gfsal.GFSalNet, gfsal.GFSalConfig, gfsal.VARIANTS),
+  "pwcnet": (pwcnet.PWCNet, pwcnet.PWCNetConfig, pwcnet.VARIANTS),
+  "resnet50": (resnet.ResNet, resnet.ResNetConfig, resnet.VARIANTS),
   "s3d": (s3d.S3D, s3d.S3DConfig, s3d.VARIANTS),
+  "soundnet": (soundnet.SoundNet, soundnet.SoundNetConfig, soundnet.VARIANTS),
   "stsanet": (stsanet.STSANet, stsanet.STSANetConfig, stsanet.VARIANTS),
   "tased": (tased.TASEDNet, tased.TASEDConfig, tased.VARIANTS),
   "tsfp": (tsfp.TSFPNet, tsfp.TSFPConfig, tsfp.VARIANTS),
+  "tsfp_av": (tsfp_av.TSFPNetAV, tsfp_av.TSFPAVConfig, tsfp_av.VARIANTS),
   "vinet": (vinet.ViNet, vinet.ViNetConfig, vinet.VARIANTS),
 }
 

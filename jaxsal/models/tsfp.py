@@ -160,15 +160,22 @@ class TSFPNet(SaliencyModel):
       UserError: if the clip has another length than the configuration, or an unfit size.
     """
     check_clip(frames, self.config)
-    _, _, h, w, _ = frames.shape
-    stages = self.encoder(frames)
+    return self.readout(self.decode(self.encoder(frames)))
+
+  def decode(self, stages: s3d.Stages) -> jax.Array:
+    """The encoder's outputs for frames of h x w -> integrated features [b, t/8, h/4, w/4, c]."""
     if self.config.architecture == "only_final_level":
       features = {4: self.lateral(stages.base4)}
     else:
       features = dict(zip(self.levels, self.pyramid(stages)))
     decoded = [getattr(self, f"decoder{level}")(x) for level, x in features.items()]
-    logits = self.output(sum(decoded[1:], start=decoded[0]))  # [b, 1, h/4, w/4, 1]
-    logits = nn.resize(logits[:, 0].astype(jnp.float32), (h, w))
+    return sum(decoded[1:], start=decoded[0])
+
+  def readout(self, features: jax.Array) -> jax.Array:
+    """Integrated features [b, t/8, h/4, w/4, c] -> map [b, h, w], float32 in [0, 1]."""
+    logits = self.output(features)[:, 0].astype(jnp.float32)
+    _, h, w, _ = logits.shape
+    logits = nn.resize(logits, (4 * h, 4 * w))
     return jax.nn.sigmoid(logits[..., 0])
 
   @staticmethod

@@ -60,12 +60,48 @@ class Conv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[b, t, h, w, in] -> [b, t', h', w', out]."""
-    x = x.astype(self.dtype)
-    y = conv3d(x, self.kernel[...].astype(self.dtype), self.stride, self.padding)
+    y = self._convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
     if self.bias is None:
       return y
     # Added in float32, because the bias's gradient is summed in the precision of the addition.
     return (y.astype(jnp.float32) + self.bias[...]).astype(self.dtype)
+
+  def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv3d(x, kernel, self.stride, self.padding)
+
+
+class Conv2d(Conv):
+  """A 2-D convolution with a square kernel, padded with zeros so that stride 1 keeps the size.
+
+  [b, h, w, in] -> [b, h', w', out], n' = n / stride, rounded up.
+
+  Attributes:
+    kernel: [k, k, in, out], k odd.
+    bias: [out], or None.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    out_channels: int,
+    k: int,
+    stride: int = 1,
+    *,
+    use_bias: bool = True,
+    dtype: str = "float32",
+    rngs: nnx.Rngs,
+  ) -> None:
+    """`dtype` is what is computed in, parameters are float32."""
+    options = {"use_bias": use_bias, "dtype": dtype, "rngs": rngs}
+    super().__init__(
+      in_channels, out_channels, (k, k), (stride, stride), (k // 2, k // 2), **options
+    )
+
+  def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if kernel.shape[:2] == (1, 1):
+      step, _ = self.stride
+      return x[:, ::step, ::step] @ kernel[0, 0]
+    return _conv2d(x, kernel, self.stride, self.padding)
 
 
 def conv3d(

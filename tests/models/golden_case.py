@@ -51,12 +51,18 @@ class Case:
     """The input, channels last."""
     return self.clip(self.expected["inputs"][0], self.seed, "input0")
 
+  def waveform(self, i):
+    """The i-th input [b, s], which PyTorch has as [b, 1, s, 1]."""
+    shape = tuple(self.expected["inputs"][i])
+    return jnp.asarray(weights.clip(shape, self.seed, f"input{i}")[:, 0, :, 0])
+
   def clip(self, shape, seed, name):
     return jnp.asarray(weights.clip(tuple(shape), seed, name).transpose(0, 2, 3, 4, 1))
 
 
-def forward(model, frames, parts=()):
+def forward(model, frames, parts=(), waveform=None):
   """Maps, and the outputs of the parts with these attribute paths, from one jitted call."""
+  inputs = (frames,) if waveform is None else (frames, waveform)
   for path in parts:
     *parents, name = path.split(".")
     parent = model
@@ -66,9 +72,9 @@ def forward(model, frames, parts=()):
   graph, state = nnx.split(model)
 
   @jax.jit
-  def run(state, frames):
+  def run(state, *inputs):
     model = nnx.merge(graph, state)
-    maps = model(frames)
+    maps = model(*inputs)
     outputs = {}
     for path in parts:
       part = model
@@ -77,13 +83,17 @@ def forward(model, frames, parts=()):
       outputs[path] = part.output
     return maps, outputs
 
-  return jax.device_get(run(state, frames))
+  return jax.device_get(run(state, *inputs))
 
 
 def check_stage(case, name, x):
-  """Compares a stage [b, t, h, w, c] at the sampled positions, on the scale of its deviation."""
+  """Compares a stage [b, t, h, w, c], as `check_values`."""
+  check_values(case, name, x.transpose(0, 4, 1, 2, 3))
+
+
+def check_values(case, name, x):
+  """Compares a stage in PyTorch's layout where it was sampled, on the scale of its deviation."""
   expected = case.expected["stages"][name]
-  x = x.transpose(0, 4, 1, 2, 3)
   assert list(x.shape) == expected["shape"], name
   x = x.ravel()[weights.sample_indices(x.size)]
   error = np.abs(x - case.arrays[f"stage/{name}"]).max() / expected["std"]

@@ -107,6 +107,20 @@ def test_equals_pytorch(case):
   assert_close(actual, (ty.detach(), dx.movedim(1, -1), dk.permute(2, 3, 4, 1, 0)))
 
 
+@pytest.mark.parametrize(("k", "stride"), [(1, 1), (1, 2), (3, 2), (7, 2)])
+def test_2d_layer_equals_the_plain_convolution(k, stride):
+  x, kernel = arrays((1, k, k), shape=(2, 1, 9, 8, 6))
+  graph, state = nnx.split(nn.Conv2d(6, 7, k, stride, use_bias=False, rngs=nnx.Rngs(0)))
+
+  def f(x, kernel):
+    state["kernel"] = nnx.Param(kernel[0])
+    return nnx.merge(graph, state)(x[:, 0])[:, None]
+
+  stride, padding = (1, stride, stride), (0, k // 2, k // 2)
+  g = functools.partial(plain, stride=stride, padding=padding)
+  assert_close(with_gradients(f, x, kernel), with_gradients(g, x, kernel))
+
+
 @pytest.mark.parametrize(
   ("kernel", "shape", "folded"),
   [

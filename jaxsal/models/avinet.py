@@ -1,0 +1,257 @@
+"""AViNet: ViNet with sound.
+
+Jain et al., ViNet: Pushing the limits of Visual Modality for Audio-Visual Saliency Prediction, IROS
+2021. SoundNet's features of the clip's sound are fused with the deepest features of ViNet's encoder
+(section 3.2). The authors' PyTorch checkpoints load for the bilinear and the transformer fusion; of
+the third, concatenation, they published no code.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.errors import UserError
+from jaxsal.models import s3d, soundnet, vinet
+from jaxsal.models.base import AudioVisualModel
+from jaxsal.models.geometry import check_clip
+from jaxsal.models.table import Entry, bilinear, conv, conv2d, linear, under, unused
+from jaxsal.models.vinet import ViNetConfig
+from jaxsal.nn.conv import kernel_init
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AViNetConfig(ViNetConfig):
+  """Configuration of AViNet: ViNet's, and how sound comes in.
+
+  Attributes:
+    size: weights of the bilinear and the transformer fusion fit one size only.
+    fusion: of the features of frames and sound: `bilinear` (B), the one that the paper reports,
+      `transformer` (T), or `concat` (C).
+  """
+
+  fusion: Literal["bilinear", "transformer", "concat"] = "bilinear"
+
+  @property
+  def visual(self) -> ViNetConfig:
+    """The part that is ViNet's."""
+    fields = dataclasses.fields(ViNetConfig)
+    return ViNetConfig(**{field.name: getattr(self, field.name) for field in fields})
+
+  @property
+  def audio(self) -> soundnet.SoundNetConfig:
+    """A SoundNet with as many features as the frames have."""
+    return soundnet.SoundNetConfig(width=self.width, features=self.features)
+
+  @property
+  def features(self) -> int:
+    """Channels of the deepest features."""
+    return s3d.stage_channels(self.width)[-1]
+
+  @property
+  def positions(self) -> tuple[int, int, int]:
+    """Shape of the deepest features: time, height, width."""
+    h, w = self.size
+    return self.length // 8, h // 32, w // 32
+
+
+VARIANTS = {
+  "base": AViNetConfig(),
+  "small": AViNetConfig(width=0.25),
+  "tiny": AViNetConfig(width=0.0625, length=8, size=(32, 64)),
+  # Section 3.2.
+  "transformer": AViNetConfig(fusion="transformer"),
+  "concat": AViNetConfig(fusion="concat"),
+}
+
+_ENCODER_LAYERS = 3
+_HEADS = 4
+
+
+class BilinearFusion(nnx.Module):
+  """y = x1^T A x2 + b of the positions of one channel (equation 1), the same for every channel."""
+
+  def __init__(self, config: AViNetConfig, audio_steps: int, rngs: nnx.Rngs) -> None:
+    t, h, w = config.positions
+    self.window = min(4, t)
+    pooled = ((t - self.window) // 2 + 1) * h * ((w - 1) // 2 + 1)
+    shape = (pooled, audio_steps, t * h * w)
+    self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+    self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32))
+
+  def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
+    """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32."""
+    b, _, _, _, c = video.shape
+    # As the authors' code has it: a window over time, and every second column.
+    pooled = nn.max_pool3d(video.astype(jnp.float32), (self.window, 1, 1), (2, 1, 2))
+    products = jnp.einsum("bic,bjc->bcij", pooled.reshape(b, -1, c), audio)
+    fused = jnp.einsum("bcij,ijo->boc", products, self.kernel[...])
+    return (fused + self.bias[...][:, None]).reshape(video.shape)
+
+
+class EncoderLayer(nnx.Module):
+  """Layer of a transformer's encoder, normalised after each addition; without dropout."""
+
+  def __init__(self, width: int, rngs: nnx.Rngs) -> None:
+    options = {"kernel_init": kernel_init, "rngs": rngs}
+    self.qkv = nnx.Linear(width, 3 * width, **options)
+    self.projection = nnx.Linear(width, width, **options)
+    self.linear1 = nnx.Linear(width, width, **options)
+    self.linear2 = nnx.Linear(width, width, **options)
+    for name in ("norm1", "norm2"):
+      norm = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+      setattr(self, name, norm)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, n, c] -> the same shape."""
+    b, n, c = x.shape
+    q, k, v = jnp.split(self.qkv(x).reshape(b, n, 3 * _HEADS, c // _HEADS), 3, axis=2)
+    attended = jax.nn.dot_product_attention(q, k, v).reshape(b, n, c)
+    x = self.norm1(x + self.projection(attended))
+    return self.norm2(x + self.linear2(jax.nn.relu(self.linear1(x))))
+
+
+class Transformer(nnx.Module):
+  """Sinusoidal positions, added; then the encoder's layers."""
+
+  def __init__(self, tokens: int, width: int, rngs: nnx.Rngs) -> None:
+    # Never trained, but kept with the weights, as in the authors' checkpoints.
+    self.positions = nnx.BatchStat(jnp.asarray(sinusoids(tokens, width))[None])
+    for i in range(_ENCODER_LAYERS):
+      setattr(self, f"layer{i}", EncoderLayer(width, rngs))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Tokens [b, n, c] -> the same shape."""
+    x += self.positions[...]
+    for i in range(_ENCODER_LAYERS):
+      x = getattr(self, f"layer{i}")(x)
+    return x
+
+
+class TransformerFusion(nnx.Module):
+  """Positions of the frames' features and steps of the sound's attend to each other, as tokens."""
+
+  def __init__(self, config: AViNetConfig, audio_steps: int, rngs: nnx.Rngs) -> None:
+    width = config.features // 2
+    self.video_conv = nn.Conv(config.features, width, (1, 1, 1), rngs=rngs)
+    self.audio_conv = nnx.Conv(config.features, width, (1, 1), kernel_init=kernel_init, rngs=rngs)
+    self.transformer = Transformer(math.prod(config.positions) + audio_steps, width, rngs)
+
+  def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
+    """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32.
+
+    The second half of the channels is the sound's, averaged over its steps, at all positions.
+    """
+    b, t, h, w, c = video.shape
+    video = self.video_conv(video.astype(jnp.float32)).reshape(b, t * h * w, c // 2)
+    audio = self.audio_conv(audio[:, :, None])[:, :, 0]
+    tokens = self.transformer(jnp.concatenate([video, audio], axis=1))
+    video, audio = jnp.split(tokens, [t * h * w], axis=1)
+    audio = jnp.broadcast_to(audio.mean(axis=1, keepdims=True), video.shape)
+    return jnp.concatenate([video, audio], axis=-1).reshape(b, t, h, w, c)
+
+
+class ConcatFusion(nnx.Module):
+  """The sound's features, averaged over its steps, beside the frames'; then a 1x1x1 convolution."""
+
+  def __init__(self, config: AViNetConfig, rngs: nnx.Rngs) -> None:
+    self.conv = nn.Conv(2 * config.features, config.features, (1, 1, 1), rngs=rngs)
+
+  def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
+    """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32."""
+    audio = jnp.broadcast_to(audio.mean(axis=1)[:, None, None, None], video.shape)
+    return self.conv(jnp.concatenate([video.astype(jnp.float32), audio], axis=-1))
+
+
+class AViNet(AudioVisualModel):
+  """AViNet (figure 2) in its three kinds of fusion; ViNet is the part `visual`."""
+
+  def __init__(self, config: AViNetConfig, *, rngs: nnx.Rngs) -> None:
+    """Raises UserError as ViNet does, and for a width that the transformer cannot have."""
+    self.config = config
+    self.visual = vinet.ViNet(config.visual, rngs=rngs)
+    self.audio = soundnet.SoundNet(config.audio, rngs=rngs)
+    steps = soundnet.steps(self.samples)
+    if config.fusion == "bilinear":
+      self.fusion = BilinearFusion(config, steps, rngs)
+    elif config.fusion == "concat":
+      self.fusion = ConcatFusion(config, rngs)
+    elif config.features % (2 * _HEADS):
+      raise UserError(
+        f"width is {config.width}, which makes {config.features} features: the transformer fusion "
+        f"needs a multiple of {2 * _HEADS}, such as width 1, 0.5 or 0.25 gives"
+      )
+    else:
+      self.fusion = TransformerFusion(config, steps, rngs)
+
+  def __call__(self, frames: jax.Array, waveform: jax.Array) -> jax.Array:
+    """Frames and sound -> map of the last frame.
+
+    Args:
+      frames: [b, t, h, w, 3], normalised.
+      waveform: [b, samples], on the scale of [-256, 256].
+
+    Returns:
+      float32 [b, h, w] in [0, 1].
+
+    Raises:
+      UserError: if the clip or its sound is not of the configuration's length, or the frames of
+        an unfit size.
+    """
+    check_clip(frames, self.config)
+    self.check_waveform(waveform)
+    if self.config.fusion != "concat" and frames.shape[2:4] != self.size:
+      raise UserError(
+        f"frames are {frames.shape[2]} x {frames.shape[3]}: the {self.config.fusion} fusion's "
+        f"weights fit {' x '.join(map(str, self.size))} only; resize the frames, or build the "
+        "network with their size"
+      )
+    stages = self.encoder(frames)
+    fused = self.fusion(stages.base4, self.audio(waveform)).astype(self.config.dtype)
+    logits = self.visual.decoder(stages._replace(base4=fused))
+    return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))
+
+  @staticmethod
+  def table(config: AViNetConfig) -> Iterator[Entry]:
+    """Names and order of the authors' code, whose transformer has an idle `bilinear` beside it."""
+    yield from under("visual_model", "visual", vinet.ViNet.table(config.visual))
+    audio = under("audionet", "audio", soundnet.SoundNet.table(config.audio))
+    if config.fusion == "bilinear":
+      yield from audio
+      yield from bilinear("bilinear", ("fusion",))
+    elif config.fusion == "concat":
+      yield from audio
+      yield from conv("conv_1x1", ("fusion", "conv"), bias=True)
+    else:
+      yield from conv("conv_in_1x1", ("fusion", "video_conv"), bias=True)
+      yield from _transformer_table("transformer", ("fusion", "transformer"))
+      yield from audio
+      yield from conv2d("audio_conv_1x1", ("fusion", "audio_conv"))
+      yield unused("bilinear.weight", (336, 42, 3))  # made for 224 x 384, whatever the size is
+      yield unused("bilinear.bias", (336,))
+
+
+def sinusoids(tokens: int, width: int) -> np.ndarray:
+  """Positions of Vaswani et al., Attention is all you need, 2017, section 3.5: [tokens, width]."""
+  angles = np.arange(tokens)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(1e4) / width))
+  return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(tokens, width).astype("f4")
+
+
+def _transformer_table(name: str, path: tuple[str, ...]) -> Iterator[Entry]:
+  yield Entry(f"{name}.pos_encoder.pe", (*path, "positions"), (1, 0, 2))
+  for i in range(_ENCODER_LAYERS):
+    there, here = f"{name}.transformer_encoder.layers.{i}", (*path, f"layer{i}")
+    yield Entry(f"{there}.self_attn.in_proj_weight", (*here, "qkv", "kernel"), (1, 0))
+    yield Entry(f"{there}.self_attn.in_proj_bias", (*here, "qkv", "bias"))
+    yield from linear(f"{there}.self_attn.out_proj", (*here, "projection"))
+    yield from linear(f"{there}.linear1", (*here, "linear1"))
+    yield from linear(f"{there}.linear2", (*here, "linear2"))
+    for norm in ("norm1", "norm2"):
+      yield Entry(f"{there}.{norm}.weight", (*here, norm, "scale"))
+      yield Entry(f"{there}.{norm}.bias", (*here, norm, "bias"))

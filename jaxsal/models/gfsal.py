@@ -1,0 +1,291 @@
+"""GFSalNet: two streams, appearance and motion, and a gate that weighs them at every pixel.
+
+Kocak, Erdem and Erdem, A Gated Fusion Network for Dynamic Saliency Prediction, IEEE TCDS 2021.
+Parts are named as in figures 2 and 3. The paper is the source; where it leaves a choice open it is
+made here and said so.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.errors import UserError
+from jaxsal.models import resnet
+from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models.s3d import channels
+from jaxsal.models.table import Entry, conv2d, linear, under
+from jaxsal.nn.conv import kernel_init
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GFSalConfig(SaliencyConfig):
+  """Configuration of GFSalNet; the defaults are the paper's.
+
+  Attributes:
+    length: 1; the temporal stream sees motion in an image of the optical flow.
+    size: height and width (section IV-B).
+    streams: `both`, or one alone: `appearance` sees the frame (the model that SALICON trains, and
+      `spatial` in tables I to VI), `temporal` the flow image.
+    fusion: of both streams: `gated` (section III-C), or a 1 x 1 `convolution` (table VII).
+    multi_level, spatial_attention, channel_attention: whether a stream has the block (sections
+      III-A and III-B).
+    width: factor on every channel count.
+    blocks: residual units in the four layers of ResNet.
+    batch_norm_momentum: weight of a new batch in the running statistics.
+  """
+
+  length: int = 1
+  size: tuple[int, int] = (480, 640)
+  streams: Literal["both", "appearance", "temporal"] = "both"
+  fusion: Literal["gated", "convolution"] = "gated"
+  multi_level: bool = True
+  spatial_attention: bool = True
+  channel_attention: bool = True
+  width: float = 1.0
+  blocks: tuple[int, int, int, int] = resnet.BLOCKS
+  batch_norm_momentum: float = 0.1
+
+  @property
+  def encoder(self) -> resnet.ResNetConfig:
+    """Of each stream's ResNet-50."""
+    return resnet.ResNetConfig(
+      width=self.width,
+      blocks=self.blocks,
+      batch_norm_momentum=self.batch_norm_momentum,
+      dtype=self.dtype,
+    )
+
+
+VARIANTS = {
+  "base": GFSalConfig(),
+  "small": GFSalConfig(width=0.25),
+  "tiny": GFSalConfig(width=0.0625, blocks=(1, 1, 1, 1), size=(64, 64)),
+  # Tables I to VI: single streams.
+  "spatial": GFSalConfig(streams="appearance"),
+  "temporal": GFSalConfig(streams="temporal"),
+  # Table VII: ablations.
+  "no_spatial_attention": GFSalConfig(spatial_attention=False),
+  "no_channel_attention": GFSalConfig(channel_attention=False),
+  "no_attention": GFSalConfig(spatial_attention=False, channel_attention=False),
+  "no_multi_level": GFSalConfig(multi_level=False),
+  "no_gated_fusion": GFSalConfig(fusion="convolution"),
+}
+
+# Of the features before the prediction, and within the channel attention (section III-B). The paper
+# does not say how the first divide between the main stream and the multi-level block: in halves.
+_FEATURES = 96
+_BOTTLENECK = 24
+# Of the multi-level block's convolutions, at the sizes of ResBlocks 3, 2 and 1. The last follows
+# from the division above; the others, which the paper leaves open, double as the size is halved.
+_MULTI_LEVEL = (192, 96, 48)
+
+
+class MultiLevelInformation(nnx.Module):
+  """Multi-level information block (figure 2b-i), from ResBlock4 down to the size of ResBlock1."""
+
+  def __init__(self, config: GFSalConfig, rngs: nnx.Rngs) -> None:
+    *shallower, inputs = resnet.stage_channels(config.width)
+    for block, count in zip((3, 2, 1), _MULTI_LEVEL):
+      outputs = channels(count, config.width)
+      conv = nn.Conv2d(inputs + shallower[block - 1], outputs, 1, dtype=config.dtype, rngs=rngs)
+      setattr(self, f"fuse{block}", conv)
+      inputs = outputs
+
+  def __call__(self, stages: resnet.Stages) -> jax.Array:
+    """The encoder's outputs -> [b, h, w, 48], h and w of ResBlock1."""
+    x = stages.layer4
+    for fuse, block in zip((self.fuse3, self.fuse2, self.fuse1), stages[2::-1]):
+      x = jnp.concatenate([nn.resize(x, block.shape[1:3]), block], axis=-1)
+      x = jax.nn.relu(fuse(x))
+    return x
+
+
+class SpatialAttention(nnx.Module):
+  """Spatial attention block (figure 2b-ii): a weight for every position."""
+
+  def __init__(self, inputs: int, dtype: str, rngs: nnx.Rngs) -> None:
+    self.conv = nn.Conv2d(inputs, 1, 1, dtype=dtype, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, h, w, c] -> the same shape."""
+    return x * jax.nn.sigmoid(self.conv(x))
+
+
+class ChannelAttention(nnx.Module):
+  """Channel-wise attention block (figure 2b-iii): a weight for every channel.
+
+  Its last layer starts with all weights at one: behind the ReLU that the paper has there, a channel
+  whose weight started below zero would be shut for good.
+  """
+
+  def __init__(self, config: GFSalConfig, rngs: nnx.Rngs) -> None:
+    features, inner = (channels(c, config.width) for c in (_FEATURES, _BOTTLENECK))
+    self.fc1 = nnx.Linear(features, inner, kernel_init=kernel_init, rngs=rngs)
+    init = nnx.initializers
+    self.fc2 = nnx.Linear(
+      inner, features, kernel_init=init.zeros_init(), bias_init=init.ones_init(), rngs=rngs
+    )
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, h, w, c] -> the same shape."""
+    weights = jax.nn.relu(self.fc1(x.astype(jnp.float32).mean(axis=(1, 2))))
+    weights = jax.nn.relu(self.fc2(weights)).astype(x.dtype)
+    return x * weights[:, None, None]
+
+
+class Stream(nnx.Module):
+  """One stream (figure 2a): from an image to a saliency map.
+
+  A 1 x 1 convolution takes the main stream to the channels that it has beside the multi-level
+  features, whose size it is brought to; the prediction is one more. Without the multi-level block
+  the main stream has all channels, at ResBlock4's size.
+  """
+
+  def __init__(self, config: GFSalConfig, rngs: nnx.Rngs) -> None:
+    self.config = config
+    self.encoder = resnet.Encoder(config.encoder, rngs)
+    inputs = resnet.stage_channels(config.width)[-1]
+    main = features = channels(_FEATURES, config.width)
+    if config.spatial_attention:
+      self.spatial_attention = SpatialAttention(inputs, config.dtype, rngs)
+    if config.multi_level:
+      self.multi_level = MultiLevelInformation(config, rngs)
+      main -= channels(_MULTI_LEVEL[-1], config.width)
+    self.main = nn.Conv2d(inputs, main, 1, dtype=config.dtype, rngs=rngs)
+    if config.channel_attention:
+      self.channel_attention = ChannelAttention(config, rngs)
+    self.prediction = nn.Conv2d(features, 1, 1, dtype=config.dtype, rngs=rngs)
+
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Normalised images [b, h, w, 3] -> map [b, h, w], float32 in [0, 1]."""
+    stages = self.encoder(images)
+    x = stages.layer4
+    if self.config.spatial_attention:
+      x = self.spatial_attention(x)
+    x = jax.nn.relu(self.main(x))
+    if self.config.multi_level:
+      levels = self.multi_level(stages)
+      x = jnp.concatenate([nn.resize(x, levels.shape[1:3]), levels], axis=-1)
+    if self.config.channel_attention:
+      x = self.channel_attention(x)
+    logits = self.prediction(x).astype(jnp.float32)
+    return jax.nn.sigmoid(nn.resize(logits, images.shape[1:3])[..., 0])
+
+
+class GatedFusion(nnx.Module):
+  """Gated fusion block (figure 3).
+
+  With `gated` False it is what stands in for it in `w/o gated fusion` (table VII): a convolution
+  that weighs the streams alike everywhere.
+  """
+
+  def __init__(self, rngs: nnx.Rngs, *, gated: bool) -> None:
+    self.gated = gated
+    self.conv = nn.Conv2d(2, 1, 1, rngs=rngs)
+
+  def __call__(
+    self, appearance: jax.Array, temporal: jax.Array
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """S_A, S_T [b, h, w] -> S = S_A P + S_T (1 - P) and P (equations 1 to 3), [b, h, w] each."""
+    y = jax.nn.sigmoid(self.conv(jnp.stack([appearance, temporal], axis=-1))[..., 0])
+    return (appearance * y + temporal * (1 - y), y) if self.gated else (y, None)
+
+
+class Maps(NamedTuple):
+  """What GFSalNet computes: float32 [b, h, w] in [0, 1], None for what a variant does not have.
+
+  Attributes:
+    saliency: S, the prediction.
+    gate: P, the weight of appearance; motion has 1 - P.
+    appearance: S_A.
+    temporal: S_T.
+  """
+
+  saliency: jax.Array
+  gate: jax.Array | None
+  appearance: jax.Array | None
+  temporal: jax.Array | None
+
+
+class GFSalNet(SaliencyModel):
+  """GFSalNet (figure 2) and its variants.
+
+  Unlike the other networks it takes single frames, each with an image of its optical flow (see
+  `jaxsal.data.flow`); `normalise` serves both.
+  """
+
+  def __init__(self, config: GFSalConfig, *, rngs: nnx.Rngs) -> None:
+    """Raises UserError for a length other than 1."""
+    if config.length != 1:
+      raise UserError(f"length is {config.length}: GFSalNet takes one frame and its flow, length 1")
+    self.config = config
+    if config.streams != "temporal":
+      self.appearance = Stream(config, rngs)
+    if config.streams != "appearance":
+      self.temporal = Stream(config, rngs)
+    if config.streams == "both":
+      self.fusion = GatedFusion(rngs, gated=config.fusion == "gated")
+
+  def __call__(self, frames: jax.Array | None, flow: jax.Array | None = None) -> jax.Array:
+    """Saliency maps [b, h, w], float32 in [0, 1].
+
+    Args:
+      frames: normalised frames [b, h, w, 3]; not used by the temporal stream alone.
+      flow: normalised flow images [b, h, w, 3]; not used by the appearance stream alone.
+
+    Raises:
+      UserError: if an input that is needed is missing or misshapen, or both differ in shape.
+    """
+    return self.maps(frames, flow).saliency
+
+  def maps(self, frames: jax.Array | None, flow: jax.Array | None = None) -> Maps:
+    """The prediction with the maps of the streams and the gate; arguments as of the call."""
+    images = {"appearance": frames, "temporal": flow}
+    if self.config.streams != "both":
+      images = {self.config.streams: images[self.config.streams]}
+    _check_images(images)
+    maps = {stream: getattr(self, stream)(x) for stream, x in images.items()}
+    if self.config.streams != "both":
+      return Maps(maps[self.config.streams], None, maps.get("appearance"), maps.get("temporal"))
+    saliency, gate = self.fusion(maps["appearance"], maps["temporal"])
+    return Maps(saliency, gate, maps["appearance"], maps["temporal"])
+
+  @staticmethod
+  def table(config: GFSalConfig) -> Iterator[Entry]:
+    """Names for PyTorch: torchvision's within the encoders, ours for the rest."""
+    for name in ("appearance", "temporal"):
+      if config.streams in ("both", name):
+        yield from under(name, name, _stream_table(config))
+    if config.streams == "both":
+      yield from conv2d("fusion.conv", ("fusion", "conv"))
+
+
+def _stream_table(config: GFSalConfig) -> Iterator[Entry]:
+  yield from under("encoder", "encoder", resnet.encoder_table(config.blocks))
+  if config.spatial_attention:
+    yield from conv2d("spatial_attention.conv", ("spatial_attention", "conv"))
+  if config.multi_level:
+    for i in (3, 2, 1):
+      yield from conv2d(f"multi_level.fuse{i}", ("multi_level", f"fuse{i}"))
+  yield from conv2d("main", ("main",))
+  if config.channel_attention:
+    for i in (1, 2):
+      yield from linear(f"channel_attention.fc{i}", ("channel_attention", f"fc{i}"))
+  yield from conv2d("prediction", ("prediction",))
+
+
+def _check_images(images: dict[str, jax.Array | None]) -> None:
+  for stream, x in images.items():
+    if x is None or x.ndim != 4 or x.shape[-1] != 3:
+      have = "nothing" if x is None else f"shape {x.shape}"
+      raise UserError(f"the {stream} stream takes images [b, h, w, 3], and was given {have}")
+  shapes = [x.shape for x in images.values()]
+  if shapes[0] != shapes[-1]:
+    raise UserError(
+      f"frames have shape {shapes[0]}, flow {shapes[-1]}: every frame needs its flow image"
+    )

@@ -1,0 +1,334 @@
+"""PWC-Net: the optical flow that GFSalNet's temporal stream sees.
+
+Sun et al., PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, CVPR 2018. Parts
+are named as in section 3 and figure 3; channels, wiring and the unit of flow (a twentieth of a
+pixel of the full image) are those of the public PyTorch weights.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.scipy.ndimage import map_coordinates
+
+from jaxsal import nn
+from jaxsal.errors import UserError
+from jaxsal.models.s3d import channels
+from jaxsal.models.table import Entry, conv2d
+from jaxsal.nn.conv import kernel_init
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PWCNetConfig:
+  """Configuration of PWC-Net.
+
+  Attributes:
+    width: factor on every channel count; 1 is the published network.
+    naming: what the modules are called in PyTorch: `net` (`netExtractor.netOne.0.weight`) or
+      `module` (`moduleExtractor.moduleOne.0.weight`), as in the published files. Conversion reads
+      either and writes the one it read.
+  """
+
+  width: float = 1.0
+  naming: Literal["net", "module"] = "net"
+
+
+VARIANTS = {
+  "base": PWCNetConfig(),
+  "module": PWCNetConfig(naming="module"),
+  "small": PWCNetConfig(width=0.5),
+  "tiny": PWCNetConfig(width=0.125),
+}
+
+# Height and width of the images are multiples of this: the pyramid halves them six times.
+MULTIPLE = 64
+# Flow is estimated at these levels, from the top of the pyramid to a quarter of the image's size.
+LEVELS = (6, 5, 4, 3, 2)
+# The network's flow times this is in pixels of the image.
+SCALE = 20.0
+# Cost volumes look this many pixels to every side.
+SEARCH_RANGE = 4
+_VOLUME = (2 * SEARCH_RANGE + 1) ** 2
+# Channels: of the pyramid's levels 1 .. 6, of an estimator's five convolutions, of the context
+# network's, with their dilations.
+_PYRAMID = (16, 32, 64, 96, 128, 196)
+_ESTIMATOR = (128, 128, 96, 64, 32)
+_CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
+
+_relu = functools.partial(jax.nn.leaky_relu, negative_slope=0.1)
+
+
+class FeaturePyramid(nnx.Module):
+  """Feature pyramid extractor: six levels of three convolutions, the first of stride 2."""
+
+  def __init__(self, config: PWCNetConfig, rngs: nnx.Rngs) -> None:
+    inputs = 3
+    for level, outputs in enumerate(_pyramid_channels(config), start=1):
+      for i in range(3):
+        conv = _conv(inputs, outputs, rngs, stride=2 if i == 0 else 1)
+        setattr(self, f"conv{level}_{i}", conv)
+        inputs = outputs
+
+  def __call__(self, images: jax.Array) -> dict[int, jax.Array]:
+    """[b, h, w, 3] -> features by level, [b, h/2^level, w/2^level, c]."""
+    features, x = {}, images
+    for level in range(1, len(_PYRAMID) + 1):
+      for i in range(3):
+        x = _relu(getattr(self, f"conv{level}_{i}")(x))
+      features[level] = x
+    return features
+
+
+class FlowEstimator(nnx.Module):
+  """Optical flow estimator of one level, densely connected, with the level's cost volume."""
+
+  def __init__(self, level: int, config: PWCNetConfig, rngs: nnx.Rngs) -> None:
+    self.level = level
+    inputs = _estimator_inputs(level, config)
+    if level < max(LEVELS):
+      self.upsample_flow = _conv_transpose(2, rngs)
+      self.upsample_features = _conv_transpose(_estimator_channels(level + 1, config), rngs)
+    for i, outputs in enumerate(_ESTIMATOR):
+      outputs = channels(outputs, config.width)
+      setattr(self, f"conv{i}", _conv(inputs, outputs, rngs))
+      inputs += outputs
+    self.flow = _conv(inputs, 2, rngs)
+
+  def __call__(
+    self,
+    first: jax.Array,
+    second: jax.Array,
+    above: tuple[jax.Array, jax.Array] | None,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Flow from the level's features of both images and from what the level above gave.
+
+    Args:
+      first, second: [b, h, w, c].
+      above: flow [b, h/2, w/2, 2] and features [b, h/2, w/2, c'] of the level above; None at the
+        top.
+
+    Returns:
+      Flow [b, h, w, 2] and features [b, h, w, c''].
+    """
+    if above is None:
+      x = _relu(cost_volume(first, second))
+    else:
+      flow, features = self.upsample_flow(above[0]), self.upsample_features(above[1])
+      volume = _relu(cost_volume(first, warp(second, flow * (SCALE / 2**self.level))))
+      x = jnp.concatenate([volume, first, flow, features], axis=-1)
+    for i in range(len(_ESTIMATOR)):
+      x = jnp.concatenate([_relu(getattr(self, f"conv{i}")(x)), x], axis=-1)
+    return self.flow(x), x
+
+
+class ContextNetwork(nnx.Module):
+  """Dilated convolutions that refine the flow of the last level."""
+
+  def __init__(self, config: PWCNetConfig, rngs: nnx.Rngs) -> None:
+    inputs = _estimator_channels(min(LEVELS), config)
+    for i, (outputs, dilation) in enumerate(_CONTEXT):
+      outputs = channels(outputs, config.width)
+      setattr(self, f"conv{i}", _conv(inputs, outputs, rngs, dilation=dilation))
+      inputs = outputs
+    self.flow = _conv(inputs, 2, rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """The last level's features [b, h, w, c] -> what is added to its flow [b, h, w, 2]."""
+    for i in range(len(_CONTEXT)):
+      x = _relu(getattr(self, f"conv{i}")(x))
+    return self.flow(x)
+
+
+class PWCNet(nnx.Module):
+  """PWC-Net (figure 3)."""
+
+  def __init__(self, config: PWCNetConfig, *, rngs: nnx.Rngs) -> None:
+    self.config = config
+    self.pyramid = FeaturePyramid(config, rngs)
+    for level in LEVELS:
+      setattr(self, f"estimator{level}", FlowEstimator(level, config, rngs))
+    self.context = ContextNetwork(config, rngs)
+
+  def __call__(self, first: jax.Array, second: jax.Array) -> jax.Array:
+    """Flow at a quarter of the images' size, in pixels of the images.
+
+    Args:
+      first, second: [b, h, w, 3], B, G, R in [0, 1]; h and w multiples of 64.
+
+    Returns:
+      float32 [b, h/4, w/4, 2]: x, then y; what is at p in the first image is at p + flow in the
+      second.
+
+    Raises:
+      UserError: if the images differ in shape, or a side is no multiple of 64 (`flow` takes any).
+    """
+    _check_images(first, second)
+    h, w = first.shape[1:3]
+    if h % MULTIPLE or w % MULTIPLE:
+      raise UserError(
+        f"images are {h} x {w}: height and width must be multiples of {MULTIPLE}, such as "
+        f"{_round_up(h)} x {_round_up(w)}; PWCNet.flow takes any size"
+      )
+    first, second = self.pyramid(first), self.pyramid(second)
+    estimate = None
+    for level in LEVELS:
+      estimate = getattr(self, f"estimator{level}")(first[level], second[level], estimate)
+    flow, features = estimate
+    return (flow + self.context(features)) * SCALE
+
+  def flow(self, first: jax.Array, second: jax.Array) -> jax.Array:
+    """Flow between frames of any size, at their size.
+
+    The frames are resized to the next multiples of 64 and the flow is scaled back, as in the public
+    PyTorch implementation.
+
+    Args:
+      first, second: [b, h, w, 3], R, G, B, uint8.
+
+    Returns:
+      float32 [b, h, w, 2]: x, then y, in pixels.
+
+    Raises:
+      UserError: if the frames differ in shape.
+    """
+    _check_images(first, second)
+    h, w = first.shape[1:3]
+    size = _round_up(h), _round_up(w)
+    images = (x[..., ::-1].astype(jnp.float32) / 255 for x in (first, second))
+    flow = nn.resize(self(*(nn.resize(x, size) for x in images)), (h, w))
+    return flow * jnp.array([w / size[1], h / size[0]], jnp.float32)
+
+  @staticmethod
+  def table(config: PWCNetConfig) -> Iterator[Entry]:
+    """Names of the public PyTorch files, where parts are counted in words from One."""
+
+    def name(*parts: str) -> str:
+      return ".".join(config.naming + part for part in parts)
+
+    for level, word in enumerate(_WORDS, start=1):
+      for i in range(3):
+        yield from conv2d(f"{name('Extractor', word)}.{2 * i}", ("pyramid", f"conv{level}_{i}"))
+    for level in reversed(LEVELS):
+      part, path = _WORDS[level - 1], f"estimator{level}"
+      if level < max(LEVELS):
+        # With `transpose_kernel` the layout is that of a convolution the other way.
+        yield from conv2d(name(part, "Upflow"), (path, "upsample_flow"))
+        yield from conv2d(name(part, "Upfeat"), (path, "upsample_features"))
+      for i in range(len(_ESTIMATOR)):
+        yield from conv2d(f"{name(part, _WORDS[i])}.0", (path, f"conv{i}"))
+      yield from conv2d(f"{name(part, 'Six')}.0", (path, "flow"))
+    for i in range(len(_CONTEXT)):
+      yield from conv2d(f"{name('Refiner', 'Main')}.{2 * i}", ("context", f"conv{i}"))
+    yield from conv2d(f"{name('Refiner', 'Main')}.{2 * len(_CONTEXT)}", ("context", "flow"))
+
+
+_WORDS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
+
+
+def naming_of(names: Iterable[str]) -> str:
+  """Which naming a state dict with these names has."""
+  return "module" if any(name.startswith("moduleExtractor.") for name in names) else "net"
+
+
+def cost_volume(first: jax.Array, second: jax.Array) -> jax.Array:
+  """Correlation of each pixel with those around it in the other image (section 3, equation 3).
+
+  One displacement after the other: each is a product summed at once, so that a single shifted copy
+  of the features is alive at a time, and a short program does for all.
+
+  Args:
+    first, second: [b, h, w, c]; outside, the second is zero.
+
+  Returns:
+    [b, h, w, 81], the mean over c; channel (dy + 4) * 9 + dx + 4 is of the displacement (dx, dy).
+  """
+  r, count = SEARCH_RANGE, 2 * SEARCH_RANGE + 1
+  second = jnp.pad(second, [(0, 0), (r, r), (r, r), (0, 0)])
+
+  def correlation(i: jax.Array) -> jax.Array:
+    shifted = jax.lax.dynamic_slice(second, (0, i // count, i % count, 0), first.shape)
+    return jnp.einsum("bhwc,bhwc->bhw", first, shifted)
+
+  volume = jax.lax.map(correlation, jnp.arange(_VOLUME))
+  return jnp.moveaxis(volume, 0, -1) / first.shape[-1]
+
+
+def warp(x: jax.Array, flow: jax.Array) -> jax.Array:
+  """x, bilinearly sampled at each pixel's position plus its flow (section 3, equation 1).
+
+  Args:
+    x: [b, h, w, c].
+    flow: [b, h, w, 2] in pixels, x then y.
+
+  Returns:
+    [b, h, w, c]; zero where more than a thousandth of the sample's weight lies outside x.
+  """
+  _, h, w, _ = x.shape
+  rows = jnp.arange(h, dtype=flow.dtype)[:, None] + flow[..., 1]
+  columns = jnp.arange(w, dtype=flow.dtype) + flow[..., 0]
+  sample = functools.partial(map_coordinates, order=1, mode="constant")
+  y = jax.vmap(jax.vmap(sample, (-1, None), -1))(x, (rows, columns))
+  # The weight inside is that of a sampled image of ones.
+  weight = _weight_inside(rows, h) * _weight_inside(columns, w)
+  return jnp.where(weight[..., None] > 0.999, y, 0)
+
+
+def _weight_inside(position: jax.Array, size: int) -> jax.Array:
+  return jnp.clip(jnp.minimum(position + 1, size - position), 0, 1)
+
+
+def _check_images(first: jax.Array, second: jax.Array) -> None:
+  if first.shape != second.shape or first.ndim != 4 or first.shape[-1] != 3:
+    raise UserError(
+      f"images have shapes {first.shape} and {second.shape}: one shape [b, h, w, 3] is wanted"
+    )
+
+
+def _round_up(size: int) -> int:
+  return -(-size // MULTIPLE) * MULTIPLE
+
+
+def _pyramid_channels(config: PWCNetConfig) -> list[int]:
+  return [channels(c, config.width) for c in _PYRAMID]
+
+
+def _estimator_inputs(level: int, config: PWCNetConfig) -> int:
+  """Channels of the cost volume and, below the top, of the first image's and what comes down."""
+  return _VOLUME + (_pyramid_channels(config)[level - 1] + 2 + 2 if level < max(LEVELS) else 0)
+
+
+def _estimator_channels(level: int, config: PWCNetConfig) -> int:
+  """Channels of the features that an estimator hands on."""
+  return _estimator_inputs(level, config) + sum(channels(c, config.width) for c in _ESTIMATOR)
+
+
+def _conv(
+  inputs: int, outputs: int, rngs: nnx.Rngs, *, stride: int = 1, dilation: int = 1
+) -> nnx.Conv:
+  return nnx.Conv(
+    inputs,
+    outputs,
+    (3, 3),
+    strides=stride,
+    padding=dilation,
+    kernel_dilation=dilation,
+    kernel_init=kernel_init,
+    rngs=rngs,
+  )
+
+
+def _conv_transpose(inputs: int, rngs: nnx.Rngs) -> nnx.ConvTranspose:
+  """4 x 4 with stride 2 to two channels, cropped to twice the size."""
+  return nnx.ConvTranspose(
+    inputs,
+    2,
+    (4, 4),
+    strides=(2, 2),
+    transpose_kernel=True,
+    kernel_init=kernel_init,
+    rngs=rngs,
+  )

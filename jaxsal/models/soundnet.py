@@ -1,0 +1,134 @@
+"""SoundNet: the sound encoder of AViNet and of TSFP-Net with audio.
+
+Aytar, Vondrick and Torralba, SoundNet: Learning Sound Representations from Unlabeled Video, NIPS
+2016. A 1-D convolutional network on the waveform itself. The saliency networks take its first seven
+layers and leave out the eighth, two heads that classify objects and scenes.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsal import nn
+from jaxsal.models.s3d import channels
+from jaxsal.models.table import Entry, batch_norm, conv2d, unused
+from jaxsal.nn.conv import kernel_init
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoundNetConfig:
+  """Configuration of SoundNet; the defaults are the paper's.
+
+  Attributes:
+    width: factor on the channel counts of the layers before the last.
+    features: channels of the last layer.
+    batch_norm_momentum: weight of a new batch in the running statistics.
+  """
+
+  width: float = 1.0
+  features: int = 1024
+  batch_norm_momentum: float = 0.1
+
+
+VARIANTS = {
+  "base": SoundNetConfig(),
+  "small": SoundNetConfig(width=0.25, features=256),
+  "tiny": SoundNetConfig(width=0.0625, features=64),
+}
+
+
+class LayerSpec(NamedTuple):
+  """Channels, kernel (stride 2, padding half of it), then max pooling: a row of table 1."""
+
+  channels: int
+  kernel: int
+  pool: int = 1
+
+
+LAYERS = (
+  LayerSpec(16, 64, pool=8),
+  LayerSpec(32, 32, pool=8),
+  LayerSpec(64, 16),
+  LayerSpec(128, 8),
+  LayerSpec(256, 4, pool=4),
+  LayerSpec(512, 4),
+  LayerSpec(1024, 4),
+)
+
+# Classes of the heads in PyTorch: objects of ImageNet, scenes of Places.
+_HEADS = {"conv8_objs": 1000, "conv8_scns": 401}
+
+
+def steps(samples: int) -> int:
+  """Steps in time of the features of a waveform."""
+  for layer in LAYERS:
+    samples = (samples + 2 * (layer.kernel // 2) - layer.kernel) // 2 + 1
+    samples //= layer.pool
+  return samples
+
+
+class Layer(nnx.Module):
+  """Convolution, batch normalisation, ReLU, max pooling where the table has one."""
+
+  def __init__(
+    self, inputs: int, outputs: int, spec: LayerSpec, momentum: float, rngs: nnx.Rngs
+  ) -> None:
+    self.pool = spec.pool
+    p = spec.kernel // 2
+    self.conv = nnx.Conv(
+      inputs,
+      outputs,
+      (spec.kernel, 1),
+      strides=(2, 1),
+      padding=((p, p), (0, 0)),
+      kernel_init=kernel_init,
+      rngs=rngs,
+    )
+    self.bn = nn.BatchNorm(outputs, momentum=momentum, epsilon=1e-5)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[b, t, 1, inputs] -> [b, t', 1, outputs]."""
+    x = jax.nn.relu(self.bn(self.conv(x)))
+    pool = (self.pool, 1, 1)
+    return nn.max_pool3d(x[:, :, None], pool, pool)[:, :, 0]
+
+
+class SoundNet(nnx.Module):
+  """SoundNet without its heads; float32, because a waveform in bfloat16 is audibly rounded."""
+
+  def __init__(self, config: SoundNetConfig, *, rngs: nnx.Rngs) -> None:
+    self.config = config
+    inputs = 1
+    for i, spec in enumerate(LAYERS, start=1):
+      last = i == len(LAYERS)
+      outputs = config.features if last else channels(spec.channels, config.width)
+      setattr(self, f"layer{i}", Layer(inputs, outputs, spec, config.batch_norm_momentum, rngs))
+      inputs = outputs
+
+  def __call__(self, waveform: jax.Array) -> jax.Array:
+    """Mono sound on the scale of [-256, 256] -> features; 70,560 samples give 3 steps.
+
+    Args:
+      waveform: [b, s], 22,050 samples a second.
+
+    Returns:
+      float32 [b, t, c], `steps(s)` and 1024 at full width.
+    """
+    x = waveform.astype(jnp.float32)[:, :, None, None]
+    for i in range(len(LAYERS)):
+      x = getattr(self, f"layer{i + 1}")(x)
+    return x[:, :, 0]
+
+  @staticmethod
+  def table(config: SoundNetConfig) -> Iterator[Entry]:
+    """Names of the public PyTorch files; their two heads are not used."""
+    for i in range(1, len(LAYERS) + 1):
+      yield from conv2d(f"conv{i}", (f"layer{i}", "conv"))
+      yield from batch_norm(f"batchnorm{i}", (f"layer{i}", "bn"))
+    for name, classes in _HEADS.items():
+      yield unused(f"{name}.weight", (classes, config.features, 8, 1))
+      yield unused(f"{name}.bias", (classes,))

@@ -1,0 +1,177 @@
+"""GFSalNet: the gate's arithmetic, its streams alone, the ablations of table VII, bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsal import convert, models
+from jaxsal.errors import UserError
+from jaxsal.models import folder, gfsal, overview, registry
+
+SHAPE = (2, 64, 64, 3)
+
+
+def images(seed):
+  return jnp.asarray(np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def model():
+  model = models.create("gfsal", "tiny")
+  model.eval()
+  return model
+
+
+@pytest.fixture(scope="module")
+def maps_of(model):
+  """The maps with the gate's kernel and bias as given, from one compiled program."""
+  graph, state = nnx.split(model)
+
+  @jax.jit
+  def run(state, kernel, bias):
+    model = nnx.merge(graph, state)
+    model.fusion.conv.kernel[...] = jnp.reshape(kernel, (1, 1, 2, 1))
+    model.fusion.conv.bias[...] = bias
+    return model.maps(images(0), images(1))
+
+  return lambda kernel, bias: jax.device_get(run(state, jnp.array(kernel), jnp.array([bias])))
+
+
+def test_gate_weighs_the_streams(maps_of):
+  maps = maps_of([3.0, -5.0], 0.5)
+  for x in maps:
+    assert x.shape == SHAPE[:3] and x.dtype == np.float32
+  p = maps.gate
+  assert (p > 0).all() and (p < 1).all() and np.ptp(p) > 0.01
+  logits = 3 * maps.appearance - 5 * maps.temporal + 0.5
+  np.testing.assert_allclose(p, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+  # Equal but for the rounding of a fused multiplication and addition.
+  want = maps.appearance * p + maps.temporal * (1 - p)
+  np.testing.assert_allclose(maps.saliency, want, rtol=3e-7)
+  assert np.ptp(maps.appearance) > 0.01 and np.abs(maps.appearance - maps.temporal).max() > 0.01
+
+
+@pytest.mark.parametrize(("variant", "bias"), [("appearance", 200.0), ("temporal", -200.0)])
+def test_shut_gate_leaves_the_single_stream(model, maps_of, variant, bias):
+  """P is 1 or 0: the model of one stream, with the same weights."""
+  fused = maps_of([0.0, 0.0], bias)
+  assert (fused.gate == (bias > 0)).all()
+  single = nnx.eval_shape(lambda: models.create("gfsal", "tiny", streams=variant))
+  wanted = folder.variables(single)
+  weights = {name: x for name, x in folder.arrays(model).items() if name in wanted}
+  folder.set_arrays(single, weights, source="the gated model")
+  single.eval()
+  maps = jax.jit(single.maps)(images(0), images(1))
+  assert maps.gate is None and sum(x is None for x in maps) == 2
+  np.testing.assert_array_equal(maps.saliency, getattr(maps, variant))
+  np.testing.assert_array_equal(fused.saliency, getattr(fused, variant))
+  np.testing.assert_allclose(maps.saliency, fused.saliency, rtol=1e-6)
+
+
+def test_everything_learns():
+  """The gradient of a loss on the fused map alone reaches both streams."""
+  model = models.create("gfsal", "tiny")
+  model.eval()
+  graph, params, statistics = nnx.split(model, nnx.Param, nnx.BatchStat)
+  frames, flow = images(0)[:, :32, :32], images(1)[:, :32, :32]
+
+  @jax.jit
+  @jax.grad
+  def gradients(params):
+    maps = nnx.merge(graph, params, statistics, copy=True)(frames, flow)
+    return jnp.mean(jnp.square(maps - frames[..., 0]))
+
+  for path, gradient in nnx.to_flat_state(gradients(params)):
+    # The first layer waits until the zeros of the second have moved.
+    silent = path[-3:-1] == ("channel_attention", "fc1")
+    assert np.any(gradient[...]) != silent, path
+
+
+def test_channel_attention_weighs_channels():
+  block = gfsal.ChannelAttention(gfsal.GFSalConfig(width=1 / 24), nnx.Rngs(0))  # 4 channels
+  x = images(2)[..., :1] + jnp.arange(4, dtype=jnp.float32)
+  np.testing.assert_array_equal(block(x), x)
+  weights = jnp.array([0.5, -1.0, 2.0, 0.0])
+  block.fc2.bias[...] = weights
+  np.testing.assert_array_equal(block(x), x * jnp.maximum(weights, 0))
+
+
+def parts(model):
+  """Names of the network's parts and of the streams' that have weights."""
+  return {name for path in folder.variables(model) for name in path.split(".")[:2]}
+
+
+ABLATIONS = {
+  "spatial": {"temporal", "fusion"},
+  "temporal": {"appearance", "fusion"},
+  "no_spatial_attention": {"spatial_attention"},
+  "no_channel_attention": {"channel_attention"},
+  "no_attention": {"spatial_attention", "channel_attention"},
+  "no_multi_level": {"multi_level"},
+  "no_gated_fusion": set(),
+}
+
+
+@pytest.mark.parametrize("variant", ABLATIONS)
+def test_variants_lack_what_they_are_named_after(model, variant):
+  fields = ("streams", "fusion", "multi_level", "spatial_attention", "channel_attention")
+  config = gfsal.VARIANTS[variant]
+  config = registry.configure(
+    "gfsal", "tiny", dtype="bfloat16", **{name: getattr(config, name) for name in fields}
+  )
+  ablated = nnx.eval_shape(lambda: registry.build("gfsal", config))
+  assert parts(model) - parts(ablated) - {"conv"} == ABLATIONS[variant]
+  assert all(v.dtype == jnp.float32 for v in folder.variables(ablated).values())
+  entries = [".".join(e.path) for e in ablated.table(config) if e.path is not None]
+  assert sorted(entries) == sorted(folder.variables(ablated))
+
+  graph, state = nnx.split(ablated)
+  x = jax.ShapeDtypeStruct((2, 50, 70, 3), jnp.float32)  # no multiple of anything
+  maps = jax.eval_shape(lambda s, x: nnx.merge(graph, s, copy=True).maps(x, x), state, x)
+  assert all(x is None or (x.shape == (2, 50, 70) and x.dtype == jnp.float32) for x in maps)
+  assert (maps.gate is None) == (variant in ("spatial", "temporal", "no_gated_fusion"))
+
+
+def test_weights_come_back_from_a_folder_and_from_pytorch(model, tmp_path):
+  loaded = models.load(models.save(model, tmp_path / "model", {}))
+  assert loaded.config == model.config
+  converted = convert.from_torch("gfsal", convert.to_torch(model), variant="tiny")
+  wanted = folder.arrays(model)
+  for other in (loaded, converted):
+    arrays = folder.arrays(other)
+    assert arrays.keys() == wanted.keys()
+    for name, value in wanted.items():
+      np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+
+
+def test_base_is_the_papers():
+  model = nnx.eval_shape(lambda: models.create("gfsal"))
+  settings = (model.length, model.size, model.target, model.appearance.encoder.blocks)
+  assert settings == (1, (480, 640), "last", (3, 4, 6, 3))
+  shapes = {name: v.shape for name, v in folder.variables(model.appearance).items()}
+  assert shapes["spatial_attention.conv.kernel"] == (1, 1, 2048, 1)
+  assert shapes["channel_attention.fc1.kernel"] == (96, 24)
+  assert shapes["prediction.kernel"] == (1, 1, 96, 1)
+  parameters, flops = overview.cost("gfsal", model.config)
+  assert parameters == 2 * (23_508_032 + 779_866) + 3  # encoder, the stream's blocks; the gate
+  assert flops > 1e11
+
+
+@pytest.mark.parametrize(
+  ("frames", "flow", "message"),
+  [
+    (SHAPE, None, r"the temporal stream takes images \[b, h, w, 3\], and was given nothing"),
+    ((1, 4, *SHAPE[1:]), SHAPE, r"the appearance stream takes images .* shape \(1, 4, 64"),
+    (SHAPE, (2, 32, 64, 3), "every frame needs its flow image"),
+  ],
+)
+def test_unfit_images_are_refused(model, frames, flow, message):
+  with pytest.raises(UserError, match=message):
+    model(*(None if shape is None else jnp.zeros(shape) for shape in (frames, flow)))
+
+
+def test_clips_are_refused():
+  with pytest.raises(UserError, match="length is 16: GFSalNet takes one frame"):
+    models.create("gfsal", "tiny", length=16)
