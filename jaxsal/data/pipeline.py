@@ -5,6 +5,8 @@ A batch is a dict of NumPy arrays, b clips of t frames of h x w pixels:
 - `frames` uint8 [b, t, h, w, 3] in R, G, B, in the order in which the network sees them;
 - `density` float32 [b, h, w] of the target frame, on the data set's own positive scale;
 - `fixations` uint8 [b, h, w], 1 where somebody looked at the target frame;
+- `waveform` float32 [b, samples], the sound of the clip, if `samples` is asked for (see
+  `jaxsal.data.audio.waveform`);
 - `mask` float32 [b], 0 in rows that must not count;
 - in evaluation also `video` and `frame`, int32 [b], which name the target frame.
 
@@ -31,8 +33,10 @@ import numpy as np
 from absl import flags
 
 from jaxsal.data import transforms
+from jaxsal.data.audio import waveform
 from jaxsal.data.sources import Split, Video
 from jaxsal.data.windows import Padding, Target, training_targets, windows
+from jaxsal.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
@@ -52,6 +56,7 @@ def train_batches(
   padding: Padding,
   batch_size: int,
   seed: int,
+  samples: int = 0,
   weights: Sequence[float] | None = None,
   start: int = 0,
   workers: int = 0,
@@ -76,6 +81,7 @@ def train_batches(
     size: height and width of the frames and maps.
     batch_size: b, clips in a batch of this process.
     seed: of the shuffling, the draws and the flips.
+    samples: length of the waveform that the network takes; 0 for none.
     weights: of each split, > 0: clips come from it in this proportion, whatever its size, and it
       goes through epochs of its own.
     start: number of batches that were drawn already.
@@ -92,11 +98,12 @@ def train_batches(
   if weights is None:
     sources = [[video for source in sources for video in source]]
   videos = [grain.MapDataset.source(source).seed(seed).shuffle().repeat() for source in sources]
+  _check_sound(splits, samples)
   clips = (
     (videos[0] if weights is None else grain.MapDataset.mix(videos, weights).seed(seed))
     .random_map(_DrawWindow(length, target, padding, flip))
     .slice(slice(process_index, None, process_count))
-    .map(_LoadClip(tuple(size)))
+    .map(_LoadClip(tuple(size), samples))
     .batch(batch_size)
     .slice(slice(start, None))
   )
@@ -111,6 +118,7 @@ def eval_batches(
   target: Target,
   padding: Padding,
   batch_size: int,
+  samples: int = 0,
   first_frames: int | None = None,
   stride: int = 1,
   workers: int = 0,
@@ -128,10 +136,12 @@ def eval_batches(
     length, target, padding: as for `windows`.
     size: height and width of the frames and maps.
     batch_size: b, clips in a batch of this process.
+    samples: length of the waveform that the network takes; 0 for none.
     first_frames: target frames per video, counted from its beginning; all by default.
     stride: every how many frames is a target.
     workers, process_index, process_count: as for `train_batches`.
   """
+  _check_sound((split,), samples)
   rows = [
     (number, frame)
     for number, video in enumerate(split.videos)
@@ -143,7 +153,7 @@ def eval_batches(
   rows = np.asarray(rows, np.int32)[process_index * share : (process_index + 1) * share]
   clips = (
     grain.MapDataset.source(rows)
-    .map(_LoadRow(split, length, tuple(size), target, padding))
+    .map(_LoadRow(split, length, tuple(size), target, padding, samples))
     .batch(batch_size)
   )
   # One thread: two would decode the frames that their batches share twice.
@@ -203,9 +213,12 @@ class _LoadClip:
   """Window -> one row of a training batch."""
 
   size: tuple[int, int]
+  samples: int
 
   def __call__(self, window: _Window) -> Batch:
-    return _load(window, self.size, lambda i: _read_frame(window.split, self.size, i))
+    split = window.split
+    read_frame = functools.partial(_read_frame, split, self.size)
+    return _load(window, self.size, self.samples, read_frame, split.sound)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +230,7 @@ class _LoadRow:
   size: tuple[int, int]
   target: Target
   padding: Padding
+  samples: int
 
   @functools.cached_property  # made by the process that reads, so never sent to a worker
   def read_frame(self) -> Callable[[int], np.ndarray]:
@@ -225,25 +239,46 @@ class _LoadRow:
     read = functools.partial(_read_frame, self.split, self.size)
     return functools.lru_cache(maxsize=2 * self.length)(read)
 
+  @functools.cached_property
+  def read_sound(self) -> Callable[[Video], np.ndarray]:
+    """The sound of the latest video is kept, for all of its frames."""
+    return functools.lru_cache(maxsize=1)(self.split.sound)
+
   def __call__(self, row: np.ndarray) -> Batch:
     number, frame = row.tolist()
     name = {"video": np.int32(number), "frame": np.int32(frame)}
     if number < 0:
-      return {
+      row = {
         "frames": np.zeros((self.length, *self.size, 3), np.uint8),
         "density": np.zeros(self.size, np.float32),
         "fixations": np.zeros(self.size, np.uint8),
         "mask": np.float32(0),
-        **name,
       }
+      if self.samples:
+        row["waveform"] = np.zeros(self.samples, np.float32)
+      return row | name
     video = self.split.videos[number]
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
     records = (video.first + frames).tolist()
     window = _Window(self.split, video, records, video.first + frame)
-    return _load(window, self.size, self.read_frame) | name
+    return _load(window, self.size, self.samples, self.read_frame, self.read_sound) | name
 
 
-def _load(window: _Window, size: tuple[int, int], read_frame: Callable[[int], np.ndarray]) -> Batch:
+def _check_sound(splits: Sequence[Split], samples: int) -> None:
+  for split in splits:
+    if samples and "audio" not in split.features:
+      raise UserError(
+        f"{split.dataset} has no sound, which the network needs: use an audio-visual set"
+      )
+
+
+def _load(
+  window: _Window,
+  size: tuple[int, int],
+  samples: int,
+  read_frame: Callable[[int], np.ndarray],
+  read_sound: Callable[[Video], np.ndarray],
+) -> Batch:
   """Reads what the window names; a frame that it repeats is read once."""
   mirror = transforms.flip if window.flip else lambda image: image
   frames = {record: mirror(read_frame(record)) for record in set(window.records)}
@@ -251,12 +286,17 @@ def _load(window: _Window, size: tuple[int, int], read_frame: Callable[[int], np
   density = transforms.decode_density(target["density"], window.split.where(window.target))
   frame_size = (window.video.height, window.video.width)
   fixations = transforms.fixation_map(target["fixations"], frame_size, size)
-  return {
+  row = {
     "frames": np.stack([frames[record] for record in window.records]),
     "density": mirror(transforms.resize(density, size)),
     "fixations": mirror(fixations),
     "mask": np.float32(window.mask),
   }
+  if samples:
+    video = window.video
+    times = (np.asarray(window.records) - video.first) / video.fps
+    row["waveform"] = waveform(read_sound(video), times, video.fps, samples)
+  return row
 
 
 def _read_frame(split: Split, size: tuple[int, int], record: int) -> np.ndarray:

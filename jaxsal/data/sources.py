@@ -51,6 +51,7 @@ class Split:
     name: of the split.
     videos: its videos, in the order of their records.
     metadata: what else the builder says of the whole data set.
+    features: names of what a record holds.
   """
 
   def __init__(self, directory: str | pathlib.Path, name: str) -> None:
@@ -81,6 +82,7 @@ class Split:
       for key, feature in builder.info.features.items()
       if isinstance(feature, tfds.features.Image)
     }
+    self.features = frozenset(builder.info.features)
     self._records = builder.as_data_source(name, decoders=encoded)
     if len(self) != sum(video.frames for video in self.videos):
       raise UserError(
@@ -110,6 +112,13 @@ class Split:
   def fixations(self, record: int) -> np.ndarray:
     """Fixations of a frame, float32 [n, 2], (x, y) in pixels; decodes no image."""
     return self[record]["fixations"]
+
+  def sound(self, video: Video) -> np.ndarray:
+    """The sound track of a video, int16 [n] at 22,050 Hz (see `jaxsal.data.audio`).
+
+    The video's first record holds it, whole; it is empty where there is none.
+    """
+    return self[video.first]["audio"]
 
   def where(self, record: int | None = None) -> str:
     """Names the split, or one of its records, for messages."""

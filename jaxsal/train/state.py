@@ -1,6 +1,7 @@
 """The training state: plain dictionaries of arrays, and how they become a network again."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from flax import nnx
 
 Tree = dict[str, Any]
+Batch = Mapping[str, jax.Array]
 
 
 @jax.tree_util.register_dataclass
@@ -38,16 +40,15 @@ class Network(NamedTuple):
   training: nnx.GraphDef
   inference: nnx.GraphDef
 
-  def apply(self, params: Tree, model_state: Tree, frames: jax.Array) -> tuple[jax.Array, Tree]:
-    """uint8 frames [b, t, h, w, 3] -> maps [b, h, w] and the new model state, in training mode."""
+  def apply(self, params: Tree, model_state: Tree, batch: Batch) -> tuple[jax.Array, Tree]:
+    """A batch of b clips -> maps [b, h, w] and the new model state, in training mode."""
     model = nnx.merge(self.training, params, model_state)
-    maps = model(model.normalise(frames))
+    maps = model.from_batch(batch)
     return maps, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
-  def predict(self, params: Tree, model_state: Tree, frames: jax.Array) -> jax.Array:
-    """uint8 frames [b, t, h, w, 3] -> maps [b, h, w], with the running statistics."""
-    model = nnx.merge(self.inference, params, model_state)
-    return model(model.normalise(frames))
+  def predict(self, params: Tree, model_state: Tree, batch: Batch) -> jax.Array:
+    """A batch of b clips -> maps [b, h, w], with the running statistics."""
+    return nnx.merge(self.inference, params, model_state).from_batch(batch)
 
   def restore(self, params: Tree, model_state: Tree) -> nnx.Module:
     """The module itself, in inference mode."""

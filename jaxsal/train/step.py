@@ -10,9 +10,8 @@ import optax
 
 from jaxsal import losses, metrics
 from jaxsal.train.optimizer import plateau_factor
-from jaxsal.train.state import Network, TrainState, Tree
+from jaxsal.train.state import Batch, Network, TrainState, Tree
 
-Batch = Mapping[str, jax.Array]
 Scalars = dict[str, jax.Array]
 
 
@@ -31,7 +30,7 @@ def make_train_step(
   """
 
   def loss_fn(params, model_state, part, maps):
-    prediction, model_state = network.apply(params, model_state, part["frames"])
+    prediction, model_state = network.apply(params, model_state, part)
     loss, terms = losses.saliency_loss(prediction, part, loss_weights)
     share = part["mask"].sum() / maps  # of all valid maps in the batch, so that parts add up
     scaled = jax.tree.map(lambda x: x * share, {"loss": loss, **terms})
@@ -77,7 +76,7 @@ def make_eval_step(
   """(params, model state, batch) -> (`sums_and_counts` of the batch, the maps [b, h, w])."""
 
   def eval_step(params: Tree, model_state: Tree, batch: Batch) -> tuple[Scalars, jax.Array]:
-    maps = network.predict(params, model_state, batch["frames"])
+    maps = network.predict(params, model_state, batch)
     return sums_and_counts(maps, batch), maps
 
   return eval_step
