@@ -81,7 +81,13 @@ _PREPARE = """\
 Builds a data set, once: frames, densities and fixations in files that training reads at random.
 
   jaxsal prepare demo --data-dir=data
-  jaxsal prepare demo/tiny --data-dir=data"""
+  jaxsal prepare dhf1k --from=downloads/DHF1K --data-dir=data
+  jaxsal prepare ucf/224x384 --from=downloads/ucf --data-dir=data --jobs=8
+
+Sets of real gaze must be downloaded by you (without --from it says where). NAME alone keeps frames
+at their own size, as evaluation wants them; NAME/192x352 and NAME/224x384 are resized for training.
+Interrupted, the same command continues. What is missing or damaged is named, and stops the build;
+with --skip-bad such videos are left out and listed. --jobs needs Apache Beam (jaxsal[beam])."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except UserError as error:
     return _complain(error)
   except KeyboardInterrupt:
-    resumable = args.command in ("evaluate", "submit")
+    resumable = args.command in ("prepare", "evaluate", "submit")
     then = "; the same command continues" if resumable else ""
     print(f"jaxsal: interrupted; nothing incomplete was kept{then}", file=sys.stderr)
     return 130
@@ -187,7 +193,20 @@ def _parser() -> argparse.ArgumentParser:
 
   sub = command("prepare", _prepare, "build a data set for training", _PREPARE)
   sub.add_argument("dataset", metavar="DATASET", help="NAME or NAME/CONFIG, such as demo")
-  sub.add_argument("--data-dir", required=True, metavar="DIR", type=Path, help="where data sets go")
+  sub.add_argument(
+    "--from", dest="source", metavar="FOLDER", type=Path, help="the set as you downloaded it"
+  )
+  sub.add_argument(
+    "--data-dir",
+    default=Path("~/tensorflow_datasets"),
+    metavar="DIR",
+    type=Path,
+    help="where data sets go (default: ~/tensorflow_datasets)",
+  )
+  sub.add_argument(
+    "--skip-bad", action="store_true", help="leave out videos that are missing or damaged"
+  )
+  sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
   return parser
 
 
@@ -378,7 +397,9 @@ def _prepare(args: argparse.Namespace, _: list[str]) -> int:
   from jaxsal.console import console
   from jaxsal.data import sources
 
-  directory = sources.prepare(args.dataset, args.data_dir)
+  directory = sources.prepare(
+    args.dataset, args.data_dir, args.source, skip_bad=args.skip_bad, jobs=args.jobs
+  )
   console.print(f"ready: {directory}", highlight=False, markup=False, soft_wrap=True)
   return 0
 

@@ -77,6 +77,24 @@ def map_feature(
   return tfds.features.Image(shape=(height, width, 1), dtype=dtype, encoding_format="png", doc=doc)
 
 
+def gaze_feature() -> tfds.features.Tensor:
+  """The feature of gaze by observer, where that is known; for Human Infinite."""
+  return tfds.features.Tensor(
+    shape=(None, 3),
+    dtype=np.float32,
+    doc="Gaze points (x, y, observer): pixels of the frame, and the observer's number.",
+  )
+
+
+def sound_feature() -> tfds.features.Tensor:
+  """The feature of a video's sound track, held by its first record."""
+  return tfds.features.Tensor(
+    shape=(None,),
+    dtype=np.int16,
+    doc="In a video's first record its whole sound, mono, 22,050 Hz; else empty.",
+  )
+
+
 def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
   """The rows of `metadata["videos"][split]`, in the order in which the videos are stored.
 

@@ -158,21 +158,32 @@ def open_split(dataset: str, split: str, data_dir: str | pathlib.Path) -> Split:
   return Split(builder.data_path, split)
 
 
-def prepare(dataset: str, data_dir: str | pathlib.Path) -> pathlib.Path:
+def prepare(
+  dataset: str,
+  data_dir: str | pathlib.Path,
+  source: str | pathlib.Path | None = None,
+  *,
+  skip_bad: bool = False,
+  jobs: int = 1,
+) -> pathlib.Path:
   """Builds a data set of this project, or finds it built.
 
   It is written beside its place and renamed when it is whole, so that an interrupted build leaves
-  nothing that `open_split` would open.
+  nothing that `open_split` would open. Called again, a build of a downloaded set continues.
 
   Args:
     dataset: `name` or `name/config`.
     data_dir: directory that holds, or will hold, prepared data sets.
+    source: the folder that the user downloaded; the demo sets need none.
+    skip_bad: leave out videos that are missing or damaged, and list them, instead of stopping.
+    jobs: processes that work on it; more than one needs Apache Beam.
 
   Returns:
     The data set's directory.
 
   Raises:
-    UserError: there is no builder, or no configuration, of that name.
+    UserError: there is no builder, or no configuration, of that name; the download is missing,
+      incomplete or damaged.
   """
   name, config = _parse(dataset)
   if name not in known_datasets():
@@ -184,17 +195,56 @@ def prepare(dataset: str, data_dir: str | pathlib.Path) -> pathlib.Path:
   if config and config not in builder_class.builder_configs:
     configs = ", ".join(f"{name}/{config}" for config in builder_class.builder_configs)
     raise UserError(f"Data set {dataset!r} has no such configuration: use one of {configs}.")
-  builder = builder_class(data_dir=pathlib.Path(data_dir).expanduser(), config=config)
+  downloaded = bool(builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS)
+  options = {"skip_bad": skip_bad} if downloaded else {}
+  data_dir = pathlib.Path(data_dir).expanduser()
+  builder = builder_class(data_dir=data_dir, config=config, **options)
   directory = pathlib.Path(builder.data_path)
-  if not directory.exists():
-    console.print(f"preparing {builder.info.full_name} in {directory}", soft_wrap=True)
-    if not console.is_terminal:
-      tfds.disable_progress_bar()
-    builder._log_download_bytes = builder._log_download_done = lambda: (
-      None
-    )  # the line above says it
-    builder.download_and_prepare(file_format="array_record")
+  if directory.exists():
+    return directory
+  if downloaded:
+    source = _check_source(builder_class, name, source)
+  console.print(f"preparing {builder.info.full_name} in {directory}", soft_wrap=True)
+  if not console.is_terminal:
+    tfds.disable_progress_bar()
+  # The line above says it.
+  builder._log_download_bytes = builder._log_download_done = lambda: None
+  builder.download_and_prepare(
+    file_format="array_record",
+    download_config=tfds.download.DownloadConfig(
+      manual_dir=source, beam_options=_beam_options(jobs) if jobs > 1 else None
+    ),
+  )
   return directory
+
+
+def _check_source(
+  builder_class: type[tfds.core.DatasetBuilder], name: str, source: str | pathlib.Path | None
+) -> pathlib.Path:
+  how = " ".join(builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
+  if source is None:
+    raise UserError(
+      f"{name} has to be downloaded by you: {how} Then: jaxsal prepare {name} --from=FOLDER"
+    )
+  source = pathlib.Path(source).expanduser().absolute()
+  if not source.is_dir():
+    raise UserError(f"{source} is not a folder. {how}")
+  return source
+
+
+def _beam_options(jobs: int) -> Any:
+  try:
+    from apache_beam.options.pipeline_options import PipelineOptions
+  except ImportError as error:
+    raise UserError(
+      f"{jobs} jobs need Apache Beam: pip install 'jaxsal[beam]', or leave out --jobs"
+    ) from error
+  return PipelineOptions(
+    [],
+    direct_num_workers=jobs,
+    direct_running_mode="multi_processing",
+    default_sdk_harness_log_level="ERROR",
+  )
 
 
 def known_datasets() -> list[str]:

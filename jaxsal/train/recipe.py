@@ -25,8 +25,8 @@ def recipe(model: str) -> ConfigDict:
   config.data.dataset = ""
   config.data.data_dir = "~/tensorflow_datasets"
   config.data.train_split = "train"
-  # Train on several sets, as in (("dhf1k/192x352", 2.0), ("ucf/192x352", 1.0)): clips come from each
-  # in this proportion. data.dataset then gives validation and the floor alone.
+  # Train on several sets, as in (("dhf1k/192x352", 2.0), ("ucf/192x352", 1.0)): clips come from
+  # each in this proportion. data.dataset then gives validation and the floor alone.
   config.data.mixture = ()
   config.data.validation_split = "validation"
   config.data.batch_size = 16  # clips a step, over all devices

@@ -40,6 +40,18 @@ def test_there_and_back(checkpoint, tmp_path, capsys):
     np.testing.assert_array_equal(value, before[f"module.{name}"])
 
 
+def test_entries_that_are_not_used_are_named(tmp_path, capsys):
+  state_dict = convert.to_torch(models.create("soundnet", "tiny"))
+  safetensors.numpy.save_file(state_dict, tmp_path / "soundnet.safetensors")
+  source, out = (tmp_path / name for name in ("soundnet.safetensors", "soundnet"))
+  arguments = ["--model=soundnet", "--variant=tiny", f"--from={source}", f"--out={out}"]
+  assert cli.main(["convert", *arguments]) == 0
+  output = capsys.readouterr().out
+  assert "7 counts of BatchNorm's batches are not needed" in output
+  heads = [f"conv8_{head}.{leaf}" for head in ("objs", "scns") for leaf in ("weight", "bias")]
+  assert f"not used by the network: {', '.join(heads)}\n" in output
+
+
 def test_to_a_pytorch_file(checkpoint, tmp_path):
   torch = pytest.importorskip("torch", reason="writes with PyTorch: pip install 'jaxsal[torch]'")
   model = convert.from_torch("vinet", checkpoint, variant="tiny", size=(32, 32))

@@ -1,0 +1,1 @@
+"""Small folders in the layouts of the data sets' authors, with invented content."""

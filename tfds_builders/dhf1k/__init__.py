@@ -1,0 +1,1 @@
+"""DHF1K: 1000 videos, 17 observers."""

@@ -1,0 +1,1 @@
+"""Hollywood-2: shots of films, 19 observers."""

@@ -1,0 +1,1 @@
+"""UCF-Sports: 150 videos of sports."""
