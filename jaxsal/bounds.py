@@ -85,7 +85,8 @@ def of_split(split: Split, mean: MeanEyePosition | None) -> dict[str, Bound]:
   bounds: dict[str, Bound] = {}
   if mean is not None:
     bounds["mean eye position"] = mean
-  if "gaze" in split.features:
+  # A set may have been built from a download without the gaze of each observer.
+  if "gaze" in split.features and split.metadata.get("gaze", {}).get(split.name, True):
     bounds["human infinite"] = functools.partial(human_infinite, split)
   if "exact" in split.features:
     bounds["exact density"] = lambda frame: (_exact_density(split, frame.number), frame)

@@ -1,16 +1,17 @@
 """How well a map predicts where people looked.
 
-The definitions are those of the MIT saliency benchmark. Every function takes maps [h, w] or
-[b, h, w] of one size and gives one value per map, of shape [] or [b]. `fixations` and `other` are
-true, or not 0, where somebody looked: a pixel counts once. float64 is computed in float64, all
-else in float32; NumPy arrays give NumPy, JAX arrays stay on the device, also under `jit` and, but
-for the AUCs, `grad`.
+The definitions are those of the MIT saliency benchmark, which Bylinskii et al. compare ("What do
+different evaluation metrics tell us about saliency models?", TPAMI 2019). Every function takes maps
+[h, w] or [b, h, w] of one size and gives one value per map, of shape [] or [b]. `fixations` and
+`other` are true, or not 0, where somebody looked: a pixel counts once. float64 is computed in
+float64, all else in float32. NumPy arrays give NumPy; JAX arrays stay on the device, also under
+`jit` and, but for the AUCs, `grad`. Maps of different sizes raise a UserError.
 
 A value that is not defined is NaN, to be dropped from a mean and counted: NSS, the AUCs and
-information gain without a fixation; the shuffled AUC without a fixation in the other map; CC and
-SIM with a density that is the same everywhere, KL with one of zeros; everything where the
-prediction is not finite. A constant prediction says nothing: NSS 0, CC 0, AUCs 0.5, and it counts
-as the uniform density in SIM and information gain. Dropped, it would flatter the model.
+information gain without a fixation; the shuffled AUC without one in the other map; CC and SIM with
+a density that is the same everywhere, KL with one of zeros; everything where the prediction is not
+finite. A constant prediction says nothing: NSS 0, CC 0, AUCs 0.5, and SIM and information gain take
+it for the uniform density. Dropped, it would flatter the model.
 """
 
 import functools
@@ -28,8 +29,10 @@ Array = TypeVar("Array", np.ndarray, jax.Array)
 
 _EPSILON = 2.2204e-16  # MATLAB's eps
 _AXES = (-2, -1)
-# The AUCs compare every pixel with every fixated one, so many at a time; a map with more fixated
-# pixels than this is sorted instead, which takes as long as some thousands of them.
+_THRESHOLDS = np.arange(1, 11) / 10  # of the shuffled AUC and Borji's, but for the first, 0
+# To rank fixated pixels on the device, all pixels are compared with so many of them at a time. Only
+# where a map has more than `_FEW` all are sorted, which takes a CPU as long as thousands of
+# comparisons. Under `vmap` both would be done: pass batches.
 _AT_A_TIME, _FEW = 32, 2048
 
 
@@ -76,8 +79,8 @@ def information_gain(prediction: Array, fixations: Array, baseline: Array) -> Ar
   xp, prediction, fixations = _prepare(prediction, fixations)
   _, _, baseline = _prepare(prediction, baseline, binary=False)
   weight = fixations.astype(prediction.dtype)
-  bits = xp.log2(_EPSILON + _shares(prediction, xp)) - xp.log2(_EPSILON + _shares(baseline, xp))
-  return _mean(bits * weight, weight, xp)
+  ratio = (_EPSILON + _shares(prediction, xp)) / (_EPSILON + _shares(baseline, xp))
+  return _mean(xp.log2(ratio) * weight, weight, xp)
 
 
 def auc_judd(prediction: Array, fixations: Array) -> Array:
@@ -91,37 +94,37 @@ def auc_judd(prediction: Array, fixations: Array) -> Array:
   pixels = prediction.shape[-1] * prediction.shape[-2]
   count = fixations.sum(_AXES).astype(prediction.dtype)
   mean, last = _reached(prediction, fixations)
-  # 1 less the area beside the curve: trapezoids of height 1 / n between false alarm rates, where i
-  # of the pixels that reach the i-th threshold are hits.
-  with np.errstate(divide="ignore", invalid="ignore"):
-    beside = (mean - (count + 1) / 2 - (last - count) / (2 * count)) / (pixels - count)
-  return _defined_auc(1 - beside, prediction, (count > 0) & (count < pixels), xp)
+  # Beside the curve lie n trapezoids of height 1 / n. Their sides are the false alarms at two
+  # thresholds that follow each other: the pixels that reach the i-th one, less i.
+  beside = mean - (count + 1) / 2 - (last - count) / (2 * xp.maximum(count, 1))
+  value = 1 - beside / xp.maximum(pixels - count, 1)
+  return _defined_auc(value, prediction, (count > 0) & (count < pixels), xp)
 
 
 def auc_shuffled(
-  prediction: Array, fixations: Array, other: Array, *, step: float | None = 0.1
+  prediction: Array, fixations: Array, other: Array, *, exact: bool = False
 ) -> Array:
   """AUC whose negatives are fixated pixels of another map, so that centre bias alone gains nothing.
 
-  The benchmark draws as many of them as there are fixations, 100 times, and takes the mean AUC. An
-  AUC is linear in its false alarms: the mean over all draws, which 100 of them estimate, is the AUC
-  with all of the other map's pixels as negatives. That is computed, and nothing is random.
+  The benchmark draws as many negatives as there are fixations, 100 times, and takes the mean AUC.
+  An AUC is linear in the share of each negative: the mean over all possible draws, which those 100
+  estimate, is the AUC with all of the other map's pixels. That is computed; nothing is random.
 
   Args:
     prediction, fixations: see above.
     other: the map that negatives come from.
-    step: thresholds are 0, step, 2 step, ..., 1 on the prediction scaled from 0 to 1. The
-      benchmark's 0.1 is coarse and lowers the value. None: every value is a threshold.
+    exact: take every value as a threshold. By default thresholds are 0, 0.1, ..., 1, on the
+      prediction scaled from 0 to 1: the benchmark's. They are coarse, and lower the value.
   """
   xp, prediction, fixations = _prepare(prediction, fixations)
   _, _, other = _prepare(prediction, other)
-  return _auc(prediction, fixations, other, step, xp)
+  return _auc(prediction, fixations, other, exact, xp)
 
 
-def auc_borji(prediction: Array, fixations: Array, *, step: float | None = 0.1) -> Array:
-  """As `auc_shuffled`; all pixels are negatives."""
+def auc_borji(prediction: Array, fixations: Array, *, exact: bool = False) -> Array:
+  """As `auc_shuffled`, with all pixels as negatives: the benchmark draws them uniformly."""
   xp, prediction, fixations = _prepare(prediction, fixations)
-  return _auc(prediction, fixations, xp.ones_like(fixations), step, xp)
+  return _auc(prediction, fixations, xp.ones_like(fixations), exact, xp)
 
 
 # Metrics of a prediction and one truth, which losses and validation are made of: name -> function,
@@ -141,7 +144,9 @@ def frame_scores(
   other: Array,
   baseline: Array | None = None,
 ) -> dict[str, Array]:
-  """All metrics by name, in the order of the benchmarks' tables; under `jit` they share work.
+  """All metrics by name; under `jit` they share work.
+
+  A CPU is quickest with batches of 2 to 4 frames, whose intermediate maps fit its caches.
 
   Args:
     prediction, density, fixations: maps [h, w] or [b, h, w].
@@ -184,20 +189,25 @@ def to_size(prediction: Array, size: tuple[int, int]) -> Array:
   old, size = prediction.shape[-2:], tuple(size)
   if old == size:
     return prediction
-  # JAX leaves out what lies beyond the border; a mirrored margin as wide as the kernel is in its
-  # place. One pixel of an output is `scale` of one of the input.
-  scale = np.divide(size, old)
+  resized = _bicubic(jnp.asarray(prediction, jnp.float32), size)
+  return np.asarray(resized) if isinstance(prediction, np.ndarray) else resized
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _bicubic(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+  # JAX leaves out what lies beyond the border: a mirrored margin, wider than the kernel, is put
+  # there. A pixel is `scale` pixels wide in the result.
+  scale = np.divide(size, x.shape[-2:])
   margin = np.ceil(2 / np.minimum(scale, 1)).astype(int) + 1
-  padding = [(0, 0)] * (prediction.ndim - 2) + [(m, m) for m in margin.tolist()]
-  resized = jax.image.scale_and_translate(
-    jnp.pad(jnp.asarray(prediction, jnp.float32), padding, mode="symmetric"),
-    (*prediction.shape[:-2], *size),
-    (prediction.ndim - 2, prediction.ndim - 1),
-    jnp.asarray(scale, jnp.float32),
-    jnp.asarray(-scale * margin, jnp.float32),
+  padding = [(0, 0)] * (x.ndim - 2) + [(m, m) for m in margin.tolist()]
+  return jax.image.scale_and_translate(
+    jnp.pad(x, padding, mode="symmetric"),
+    (*x.shape[:-2], *size),
+    (x.ndim - 2, x.ndim - 1),
+    scale.astype(np.float32),
+    (-scale * margin).astype(np.float32),
     "cubic",
   )
-  return np.asarray(resized) if isinstance(prediction, np.ndarray) else resized
 
 
 def _prepare(prediction: Array, truth: Array, *, binary: bool = True) -> tuple:
@@ -241,24 +251,20 @@ def _shares(x: Array, xp) -> Array:
   return xp.where(_constant(x)[..., None, None], 1 / pixels, shares)
 
 
-def _auc(
-  prediction: Array, fixations: Array, negatives: Array | None, step: float | None, xp
-) -> Array:
-  """AUC of fixated pixels against negatives, or against all pixels; see `auc_shuffled`."""
-  if negatives is None:
-    negatives = xp.ones_like(fixations)
-  if step is None:
+def _auc(prediction: Array, fixations: Array, negatives: Array, exact: bool, xp) -> Array:
+  """AUC of fixated pixels against negatives; see `auc_shuffled`."""
+  dtype = prediction.dtype
+  if exact:
     positives, others = (x.sum(_AXES) for x in (fixations, negatives))
     above, _ = _reached(prediction, fixations, negatives)
-    value = 1 - above / xp.maximum(others, 1).astype(prediction.dtype)
+    value = 1 - above / xp.maximum(others, 1).astype(dtype)
   else:
-    thresholds = (np.arange(1, int(1 / step) + 1) / (1 / step)).astype(prediction.dtype)
     scaled = _scaled(prediction, xp)
-    levels = sum((scaled >= t).astype(np.int32) for t in thresholds)
-    hits, alarms = (_histogram(levels, x, len(thresholds) + 1, xp) for x in (fixations, negatives))
+    levels = sum((scaled >= t).astype(np.int32) for t in _THRESHOLDS.astype(dtype))
+    hits, alarms = (_histogram(levels, x, xp) for x in (fixations, negatives))
     positives, others = (x.sum(-1) for x in (hits, alarms))
     hits, alarms = (
-      x.astype(prediction.dtype) / xp.maximum(x.sum(-1, keepdims=True), 1).astype(prediction.dtype)
+      x.astype(dtype) / xp.maximum(x.sum(-1, keepdims=True), 1).astype(dtype)
       for x in (hits, alarms)
     )
     # The trapezoids' area: how often a fixated pixel is a level above a negative, ties half.
@@ -266,12 +272,12 @@ def _auc(
   return _defined_auc(value, prediction, (positives > 0) & (others > 0), xp)
 
 
-def _histogram(levels: Array, mask: Array, bins: int, xp) -> Array:
-  """How many of a map's pixels [..., h, w] in the mask are at each level: [..., bins]."""
+def _histogram(levels: Array, mask: Array, xp) -> Array:
+  """How many of a map's pixels [..., h, w] in the mask are at each level: [..., levels]."""
   *lead, _, _ = levels.shape
-  maps = math.prod(lead)
-  bins_of_map = bins * xp.arange(maps, dtype=np.int32).reshape(*lead, 1, 1)
-  flat = xp.where(mask, levels + bins_of_map, maps * bins).reshape(-1)  # the last one is left out
+  maps, bins = math.prod(lead), len(_THRESHOLDS) + 1
+  first_bins = bins * xp.arange(maps, dtype=np.int32).reshape(*lead, 1, 1)
+  flat = xp.where(mask, levels + first_bins, maps * bins).ravel()  # that bin is left out
   if xp is np:
     counts = np.bincount(flat, minlength=maps * bins + 1)[:-1]
   else:
