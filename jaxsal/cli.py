@@ -155,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     "numbers use 7 at 224 x 384 (default: 0, none)",
   )
   sub.add_argument(
+    "--mute", action="store_true", help="leave an audio-visual network without the video's sound"
+  )
+  sub.add_argument(
     "--overwrite", action="store_true", help="replace the folder of an earlier prediction"
   )
 
@@ -164,6 +167,9 @@ def _parser() -> argparse.ArgumentParser:
   what.add_argument("--maps", metavar="DIR", help="maps of another system")
   _add_split(sub)
   sub.add_argument("--protocol", default="dhf1k", metavar="NAME", help="default: dhf1k")
+  sub.add_argument(
+    "--mute", action="store_true", help="leave an audio-visual network without sound"
+  )
   sub.add_argument(
     "--no-bounds", dest="bounds", action="store_false", help="do not score floor and ceiling"
   )
@@ -300,6 +306,7 @@ def _predict_all(args: argparse.Namespace, jobs: list[tuple[Path, Path]]) -> lis
         maps=args.maps,
         overlay=args.overlay,
         overwrite=args.overwrite,
+        mute=args.mute,
       )
     except UserError as error:
       errors.append(error)
@@ -325,6 +332,7 @@ def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
     maps=args.maps is not None,
     protocol=args.protocol,
     bounds=args.bounds,
+    mute=args.mute,
     **_split_options(args),
   )
   return 0

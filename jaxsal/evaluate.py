@@ -42,6 +42,7 @@ def evaluate(
   blur: float = 0.0,
   blur_video: float = 0.0,
   batch_size: int | None = None,
+  mute: bool = False,
   bounds: bool = True,
   overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def evaluate(
     blur: standard deviation of a Gaussian on a network's maps, in pixels at the network's size.
     blur_video: the same at the video's size, after resizing.
     batch_size: clips at a time; see `jaxsal.predict.Predictor`.
+    mute: whether an audio-visual network goes without the sound of the videos (the experiment of
+      ViNet's table 7).
     bounds: whether the bounds that are known for the data set are scored as well.
     overwrite: whether to begin anew in a folder that has scores already.
 
@@ -90,7 +93,7 @@ def evaluate(
   if "train" in data.metadata["videos"]:
     mean = known.MeanEyePosition(sources.open_split(dataset, "train", data_dir))
   references = known.of_split(data, mean)
-  system = _system(model, data, references, maps, blur, batch_size)
+  system = _system(model, data, references, maps, blur, batch_size, mute)
   if isinstance(system, _BoundSystem):
     del references[system.name]
   if not bounds:
@@ -145,12 +148,13 @@ def _system(
   maps: bool,
   blur: float,
   batch_size: int | None,
+  mute: bool,
 ) -> "Maps | _BoundSystem":
   """What `evaluate` is asked to score."""
   from jaxsal.maps import FolderMaps, ModelMaps
 
   if not maps and model not in PSEUDO_MODELS:
-    return ModelMaps(model, data, blur=blur, batch_size=batch_size)
+    return ModelMaps(model, data, blur=blur, batch_size=batch_size, mute=mute)
   if blur:
     raise UserError(
       f"blur {blur}: only a network has maps at its own size. Use blur_video (--blur-video), which "

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
   from jaxsal.models.base import SaliencyModel
 
-# Maps that are brought to size, and scored, together: programs are compiled for this number.
-BATCH = 16
+# Maps that are brought to size, and scored, together: programs are compiled for this number. With
+# more, a CPU takes twice as long per map (benchmarks/metrics.py).
+BATCH = 4
 
 
 class Maps(Protocol):
@@ -54,6 +55,7 @@ class ModelMaps:
     *,
     blur: float = 0.0,
     batch_size: int | None = None,
+    mute: bool = False,
   ) -> None:
     """Loads the network, which `compile` makes ready.
 
@@ -61,9 +63,10 @@ class ModelMaps:
       model: a network, or the path of a model folder or of a training's workdir.
       split: the videos.
       blur, batch_size: see `jaxsal.predict.Predictor`.
+      mute: leave an audio-visual network without sound.
 
     Raises:
-      UserError: there is no such model.
+      UserError: there is no such model, or the set lacks the sound that it needs.
     """
     import safetensors.numpy
 
@@ -72,7 +75,9 @@ class ModelMaps:
 
     path = str(model) if isinstance(model, str | Path) else None
     self._model = models.load(path) if path else model
-    self._split, self._blur, self._batch_size = split, blur, batch_size
+    self._split, self._blur, self._batch_size, self._mute = split, blur, batch_size, mute
+    if hasattr(self._model, "samples") and not mute:
+      split.check_sound()
     names = {network: name for name, (network, *_) in registry.MODELS.items()}
     # The digest of the model folder's own file, also where the network never was in a file.
     weights = hashlib.sha256(safetensors.numpy.save(folder.arrays(self._model))).hexdigest()
@@ -87,6 +92,7 @@ class ModelMaps:
       "configuration": str(self._model.config),
       "weights": weights,
       "blur": blur,
+      "mute": mute,
     }
     size = "{} x {}".format(*self._model.size)
     self.post_processing = f"blurred with sigma {blur:g} at {size}" if blur else ""
@@ -115,7 +121,11 @@ class ModelMaps:
       )
       for record in range(video.first, video.first + video.frames)
     )
-    return self._predictor.maps(decoded, targets=frozenset(frames))
+    sound = None
+    if self._predictor.needs_sound and not self._mute:
+      sound = self._split.sound(video)
+    targets = frozenset(frames)
+    return self._predictor.maps(decoded, targets, sound=sound, fps=video.fps)
 
 
 class FolderMaps:

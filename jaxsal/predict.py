@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxsal import console, files
 from jaxsal.data import video as video_files
+from jaxsal.data.audio import read_sound, waveform
 from jaxsal.data.transforms import resize
 from jaxsal.data.windows import windows
 from jaxsal.errors import UserError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
   from jaxsal.models.base import SaliencyModel
 
 T = TypeVar("T")
+Clips = dict[str, np.ndarray]  # `frames` and what else a network takes, of one clip or of several
 
 # What `predict_file` may leave in a folder, and so what `overwrite` may delete.
 _OUTPUTS = {"maps", "maps.npz", "overlay.mp4"}
@@ -46,6 +48,7 @@ def predict(
   *,
   batch_size: int | None = None,
   blur: float = 0.0,
+  mute: bool = False,
 ) -> np.ndarray:
   """The saliency map of every frame of a short video.
 
@@ -55,6 +58,7 @@ def predict(
     model: a network, or the path of a model folder or of a training's workdir.
     video: a video file, or its frames: RGB uint8 [n, H, W, 3].
     batch_size, blur: see `Predictor`.
+    mute: leave an audio-visual network without the video's sound. An array of frames has none.
 
   Returns:
     float32 [n, H, W] in [0, 1], at the video's own size.
@@ -74,10 +78,12 @@ def predict(
     size = info.height, info.width
   predictor = Predictor(model, batch_size=batch_size, blur=blur)
   if isinstance(video, np.ndarray):
-    frames = (resize(frame, predictor.size) for frame in video)
+    maps = predictor.maps(resize(frame, predictor.size) for frame in video)
   else:
     frames = video_files.read_frames(video, predictor.size)
-  return np.stack([resize_map(saliency, size) for saliency in predictor.maps(frames)])
+    sound = None if mute else hear(predictor, info.path)
+    maps = predictor.maps(frames, sound=sound, fps=float(info.fps))
+  return np.stack([resize_map(saliency, size) for saliency in maps])
 
 
 class Predictor:
@@ -86,6 +92,7 @@ class Predictor:
   Attributes:
     size: height and width of the frames it takes and of the maps it gives.
     batch_size: clips that are computed together, over all devices.
+    needs_sound: whether the network hears what it sees.
     device: what it runs on, in words.
     compile_seconds: what compiling took.
     model_seconds: seconds spent in the network so far, transfers included.
@@ -108,7 +115,7 @@ class Predictor:
         network's size; 0 for none. TASED-Net's published numbers use 7 at 224 x 384.
 
     Raises:
-      UserError: `model` cannot be loaded, or needs sound; `batch_size` or `blur` is out of range.
+      UserError: `model` cannot be loaded; `batch_size` or `blur` is out of range.
     """
     if batch_size is not None and batch_size < 1:
       raise UserError(f"batch size {batch_size}: must be at least 1.")
@@ -117,15 +124,10 @@ class Predictor:
     import jax
     from flax import nnx
 
-    from jaxsal import models
-
     if isinstance(model, str | Path):
+      from jaxsal import models
+
       model = models.load(model)
-    if isinstance(model, models.AudioVisualModel):
-      raise UserError(
-        f"{type(model).__name__} needs sound, which is not supported by predict yet: call the "
-        "network itself, model(frames, waveform), or predict with its part model.visual."
-      )
     devices = jax.local_devices()
     batch_size = batch_size or len(devices) * (1 if devices[0].platform == "cpu" else 8)
     self.batch_size = -(-batch_size // len(devices)) * len(devices)
@@ -134,26 +136,37 @@ class Predictor:
     self.model_seconds = 0.0
     self._blur = blur
     self._length, self._target, self._padding = model.length, model.target, model.padding
+    self._samples = getattr(model, "samples", 0)  # of the waveform that goes with a clip
+    self.needs_sound = bool(self._samples)
 
     mesh = jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
     self._sharding = jax.NamedSharding(mesh, jax.P("data"))
     graph, state = nnx.split(model)
     self._state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
 
-    def forward(state: nnx.State, frames: jax.Array) -> jax.Array:
+    def forward(state: nnx.State, batch: dict[str, jax.Array]) -> jax.Array:
       network = nnx.merge(graph, state)
       network.eval()
-      return network(network.normalise(frames))
+      return network.from_batch(batch)
 
     start = time.perf_counter()
-    clips = jax.ShapeDtypeStruct(
-      (self.batch_size, self._length, *self.size, 3), np.uint8, sharding=self._sharding
-    )
-    self._forward = jax.jit(forward).lower(self._state, clips).compile()
+    shapes = {"frames": ((self._length, *self.size, 3), np.uint8)}
+    if self.needs_sound:
+      shapes["waveform"] = (self._samples,), np.float32
+    batch = {
+      name: jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=self._sharding)
+      for name, (shape, dtype) in shapes.items()
+    }
+    self._forward = jax.jit(forward).lower(self._state, batch).compile()
     self.compile_seconds = time.perf_counter() - start
 
   def maps(
-    self, frames: Iterable[np.ndarray], targets: Container[int] | None = None
+    self,
+    frames: Iterable[np.ndarray],
+    targets: Container[int] | None = None,
+    *,
+    sound: np.ndarray | None = None,
+    fps: float = 25.0,
   ) -> Generator[np.ndarray, None, None]:
     """One map per target frame, in order, as they become ready.
 
@@ -163,6 +176,9 @@ class Predictor:
     Args:
       frames: RGB uint8 [*size, 3].
       targets: numbers of the frames that get a map; all by default.
+      sound: what an audio-visual network hears, from `jaxsal.data.audio.read_sound`; None is
+        silence. Other networks ignore it.
+      fps: frames per second, which tell where in the sound a frame is.
 
     Yields:
       float32 [*size] in [0, 1].
@@ -170,31 +186,34 @@ class Predictor:
     Raises:
       UserError: a batch does not fit in the device's memory.
     """
-    batches = _prefetch(self._batches(frames, targets), depth=1)
+    batches = _prefetch(self._batches(frames, targets, sound, fps), depth=1)
     with contextlib.closing(_prefetch(self._run(batches), depth=2 * self.batch_size)) as maps:
       yield from maps
 
   def _batches(
-    self, frames: Iterable[np.ndarray], targets: Container[int] | None
-  ) -> Iterator[tuple[np.ndarray, int]]:
-    """uint8 [batch_size, T, *size, 3], of which the first n clips count, and n."""
+    self,
+    frames: Iterable[np.ndarray],
+    targets: Container[int] | None,
+    sound: np.ndarray | None,
+    fps: float,
+  ) -> Iterator[tuple[Clips, int]]:
+    """What the network takes, of which the first n clips count, and n."""
     clips = []
     clip_of_every_frame = clips_of(frames, self._length, self._target, self._padding)
-    for number, clip in enumerate(clip_of_every_frame):
+    for number, (row, images) in enumerate(clip_of_every_frame):
       if targets is not None and number not in targets:
         continue
+      clip = {"frames": np.stack(images)}
+      if self.needs_sound:
+        clip["waveform"] = waveform(sound, row / fps, fps, self._samples)
       clips.append(clip)
       if len(clips) == self.batch_size:
-        yield self._stack(clips), len(clips)
+        yield _stack(clips), len(clips)
         clips = []
     if clips:
-      yield self._stack(clips + [clips[-1]] * (self.batch_size - len(clips))), len(clips)
+      yield _stack(clips + [clips[-1]] * (self.batch_size - len(clips))), len(clips)
 
-  def _stack(self, clips: list[list[np.ndarray]]) -> np.ndarray:
-    frames = np.stack([frame for clip in clips for frame in clip])
-    return frames.reshape(self.batch_size, self._length, *self.size, 3)
-
-  def _run(self, batches: Generator[tuple[np.ndarray, int], None, None]) -> Iterator[np.ndarray]:
+  def _run(self, batches: Generator[tuple[Clips, int], None, None]) -> Iterator[np.ndarray]:
     import jax
 
     with contextlib.closing(batches):
@@ -216,6 +235,10 @@ class Predictor:
           yield saliency
 
 
+def _stack(clips: list[Clips]) -> Clips:
+  return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
   """What `predict_file` did: frames, seconds in all and in the network, and the folder."""
@@ -234,6 +257,7 @@ def predict_file(
   maps: Literal["png", "npz", "both", "none"] = "png",
   overlay: bool = True,
   overwrite: bool = False,
+  mute: bool = False,
 ) -> Report:
   """Writes the saliency maps of a video of any length into a folder; memory stays bounded.
 
@@ -254,6 +278,7 @@ def predict_file(
     maps: which of the first two to write.
     overlay: whether to write the third.
     overwrite: whether to replace a folder that an earlier prediction has written.
+    mute: leave an audio-visual network without the video's sound.
 
   Raises:
     UserError: the video cannot be read or breaks off; `out` is in the way; there is nothing to
@@ -269,7 +294,8 @@ def predict_file(
   start, model_start = time.perf_counter(), predictor.model_seconds
 
   with files.replacing_folder(out) as folder:
-    frames, damage = _write(predictor, info, folder, maps, overlay)
+    sound = None if mute else hear(predictor, path)
+    frames, damage = _write(predictor, info, folder, maps, overlay, sound)
     if damage:
       incomplete = out.with_name(out.name + ".incomplete")
       shutil.rmtree(incomplete, ignore_errors=True)
@@ -280,12 +306,24 @@ def predict_file(
   return Report(frames, seconds, predictor.model_seconds - model_start, out)
 
 
+def hear(predictor: Predictor, path: Path) -> np.ndarray | None:
+  """A video's sound, if the network needs it; says so where there is none."""
+  if not predictor.needs_sound:
+    return None
+  sound = read_sound(path)
+  if sound is None:
+    text = f"{path}: no sound track, taken as silence"
+    console.console.print(text, highlight=False, markup=False, soft_wrap=True)
+  return sound
+
+
 def _write(
   predictor: Predictor,
   info: video_files.VideoInfo,
   folder: Path,
   maps: str,
   overlay: bool,
+  sound: np.ndarray | None,
 ) -> tuple[int, video_files.DamagedVideo | None]:
   """Writes into `folder` what `predict_file` promises: number of frames, and what ended them."""
   damage: list[video_files.DamagedVideo] = []
@@ -303,7 +341,7 @@ def _write(
       # Decoded a second time: frames that wait for their maps would fill gigabytes at full size.
       again = _prefetch(_intact(video_files.read_timed_frames(info.path), []), depth=4)
       shown = stack.enter_context(contextlib.closing(again))
-    predicted = predictor.maps(_images(frames, times))
+    predicted = predictor.maps(_images(frames, times), sound=sound, fps=float(info.fps))
     stack.enter_context(contextlib.closing(predicted))
     total = video_files.count_frames(info.path)
     bar = stack.enter_context(console.progress(info.path.name, total, unit="frames"))
@@ -324,7 +362,7 @@ def _write(
 
 def clips_of(
   frames: Iterable[np.ndarray], length: int, target: str, padding: str
-) -> Iterator[list[np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
   """The clip of every frame of a video that is read as it goes, by `jaxsal.data.windows`.
 
   How many frames there are is known at the end only. It matters to short videos, and to windows
@@ -332,14 +370,14 @@ def clips_of(
   So a clip is given out as soon as 2 T - 1 frames and the T - 1 frames behind its target are there.
 
   Yields:
-    T frames each; at most 2 T frames are held.
+    The numbers of T frames, and these frames; at most 2 T are held.
   """
   held: dict[int, np.ndarray] = {}
   seen = done = 0
 
-  def clip() -> list[np.ndarray]:
+  def clip() -> tuple[np.ndarray, list[np.ndarray]]:
     (row,) = windows(seen, length, target, padding, targets=[done])
-    return [held[i] for i in row]
+    return row, [held[i] for i in row]
 
   for frame in frames:
     held[seen] = frame

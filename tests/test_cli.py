@@ -7,20 +7,16 @@ import types
 from pathlib import Path
 
 import clips
-import jax.numpy as jnp
 import pytest
-from flax import nnx
 
 from jaxsal import cli
+from jaxsal.models.base import SaliencyConfig, SaliencyModel
 
 
-class Brightness(nnx.Module):
+class Brightness(SaliencyModel):
   """Map = brightness of the last frame."""
 
-  length, size, target, padding = 2, (16, 24), "last", "repeat"
-
-  def normalise(self, frames):
-    return frames.astype(jnp.float32) / 255
+  config = SaliencyConfig(length=2, size=(16, 24), mean=(0, 0, 0), std=(1, 1, 1))
 
   def __call__(self, frames):
     return frames[:, -1].mean(-1)
@@ -167,14 +163,18 @@ def test_train_hands_its_flags_over(capsys, monkeypatch):
 def test_prepare(capsys, monkeypatch, tmp_path):
   given = []
 
-  def prepare(dataset, data_dir):
-    given.append((dataset, data_dir))
+  def prepare(dataset, data_dir, source, **options):
+    given.append((dataset, data_dir, source, options))
     return data_dir / dataset
 
   monkeypatch.setattr("jaxsal.data.sources.prepare", prepare)
   code, out, _ = jaxsal(capsys, "prepare", "demo", f"--data-dir={tmp_path}")
   assert code == 0 and str(tmp_path / "demo") in out
-  assert given == [("demo", Path(tmp_path))]
+  jaxsal(capsys, "prepare", "ucf", "--from=there", "--skip-bad", "--jobs=3")
+  assert given == [
+    ("demo", tmp_path, None, {"skip_bad": False, "jobs": 1}),
+    ("ucf", Path("~/tensorflow_datasets"), Path("there"), {"skip_bad": True, "jobs": 3}),
+  ]
 
 
 def test_prepare_of_an_unknown_set(capsys, tmp_path):

@@ -80,7 +80,7 @@ def test_files(finished, split):
   summary = json.loads((finished / "scores.json").read_text())
   assert summary["format"] == 1
   assert summary["metrics"] == NAMES
-  assert (summary["dataset"], summary["split"]) == ("demo/tiny/1.0.0", "validation")
+  assert (summary["dataset"], summary["split"]) == ("demo/tiny/1.1.0", "validation")
   assert summary["source"]["name"] == "Movement"
   assert summary["frames"] == summary["scored_frames"] == len(split)
   assert [row["name"] for row in summary["videos"]] == [video.name for video in split.videos]

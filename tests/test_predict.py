@@ -12,10 +12,13 @@ import pytest
 from flax import nnx
 
 from jaxsal import models
+from jaxsal.data.audio import read_sound, waveform
+from jaxsal.data.transforms import resize
 from jaxsal.data.video import probe, read_frames, read_timed_frames
 from jaxsal.data.windows import windows
 from jaxsal.errors import UserError
 from jaxsal.models import folder
+from jaxsal.models.base import AudioVisualModel, SaliencyConfig, SaliencyModel
 from jaxsal.predict import (
   Predictor,
   clips_of,
@@ -30,16 +33,15 @@ T = 4
 SIZE = (16, 24)
 
 
-class Weighted(nnx.Module):
+class Weighted(SaliencyModel):
   """Map = brightness of the frames of a clip, each with a weight of its own."""
 
   def __init__(self, target="last", padding="repeat"):
-    self.length, self.size, self.target, self.padding = T, SIZE, target, padding
+    self.config = SaliencyConfig(
+      length=T, size=SIZE, target=target, padding=padding, mean=(0, 0, 0), std=(1, 1, 1)
+    )
     weights = np.arange(1, T + 1) ** 2
     self.weights = nnx.Param(jnp.asarray(weights / weights.sum(), jnp.float32))
-
-  def normalise(self, frames):
-    return frames.astype(jnp.float32) / 255
 
   def __call__(self, frames):
     return jnp.einsum("bthwc,t->bhw", frames / 3, self.weights[...])
@@ -68,8 +70,10 @@ def test_clips_of_a_stream_are_those_of_the_whole_video(target, padding):
   length = 5
   for count in range(1, 40):
     frames = [np.array(i) for i in range(count)]
-    streamed = list(clips_of(iter(frames), length, target, padding))
-    np.testing.assert_array_equal(streamed, windows(count, length, target, padding))
+    rows, streamed = zip(*clips_of(iter(frames), length, target, padding))
+    expected = windows(count, length, target, padding)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(streamed, expected)
 
 
 def test_streamed_clips_hold_two_lengths_of_frames():
@@ -84,6 +88,39 @@ def test_streamed_clips_hold_two_lengths_of_frames():
 
   for _ in clips_of(stream(), 5, "last", "repeat"):
     assert sum(frame() is not None for frame in frames) <= 2 * 5
+
+
+class Loud(AudioVisualModel):
+  """Map = brightness of the last frame, plus how loud the clip is."""
+
+  def __init__(self):
+    self.config = SaliencyConfig(length=T, size=SIZE, mean=(0, 0, 0), std=(1, 1, 1))
+
+  def __call__(self, frames, waveform):
+    return frames[:, -1].mean(-1) / 2 + jnp.abs(waveform).max(-1)[:, None, None] / 512
+
+
+def test_audio_visual_networks_hear_the_video(clip, tmp_path, capsys):
+  images = [resize(frame, SIZE) for frame in read_frames(clip)]
+  sound, length = read_sound(clip), T * 2205
+  rows = windows(len(images), T)
+  loudness = [np.abs(waveform(sound, row / 25, 25, length)).max() / 512 for row in rows]
+  assert max(loudness) > 0.05
+  expected = np.stack([image.mean(-1) / 255 / 2 for image in images])
+  predictor = Predictor(Loud(), batch_size=8)
+  heard = np.stack(list(predictor.maps(images, sound=sound, fps=25.0)))
+  np.testing.assert_allclose(
+    heard - expected, np.reshape(loudness, (-1, 1, 1)) + 0 * heard, atol=1e-4
+  )
+  np.testing.assert_allclose(predict(Loud(), clip).mean((1, 2)), heard.mean((1, 2)), atol=1e-3)
+  muted = predict(Loud(), clip, mute=True)
+  np.testing.assert_allclose(muted.mean((1, 2)), expected.mean((1, 2)), atol=1e-3)
+
+  silent = clips.write_clip(tmp_path / "silent.mp4", clips.moving_square(8, 34, 50))
+  capsys.readouterr()
+  report = predict_file(predictor, silent, tmp_path / "out", overlay=False)
+  assert report.frames == 8
+  assert capsys.readouterr().out.count("no sound track, taken as silence") == 1
 
 
 @pytest.mark.parametrize("target", ["last", "middle"])

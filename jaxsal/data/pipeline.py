@@ -36,7 +36,6 @@ from jaxsal.data import transforms
 from jaxsal.data.audio import waveform
 from jaxsal.data.sources import Split, Video
 from jaxsal.data.windows import Padding, Target, training_targets, windows
-from jaxsal.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
@@ -98,7 +97,9 @@ def train_batches(
   if weights is None:
     sources = [[video for source in sources for video in source]]
   videos = [grain.MapDataset.source(source).seed(seed).shuffle().repeat() for source in sources]
-  _check_sound(splits, samples)
+  if samples:
+    for split in splits:
+      split.check_sound()
   clips = (
     (videos[0] if weights is None else grain.MapDataset.mix(videos, weights).seed(seed))
     .random_map(_DrawWindow(length, target, padding, flip))
@@ -141,7 +142,8 @@ def eval_batches(
     stride: every how many frames is a target.
     workers, process_index, process_count: as for `train_batches`.
   """
-  _check_sound((split,), samples)
+  if samples:
+    split.check_sound()
   rows = [
     (number, frame)
     for number, video in enumerate(split.videos)
@@ -262,14 +264,6 @@ class _LoadRow:
     records = (video.first + frames).tolist()
     window = _Window(self.split, video, records, video.first + frame)
     return _load(window, self.size, self.samples, self.read_frame, self.read_sound) | name
-
-
-def _check_sound(splits: Sequence[Split], samples: int) -> None:
-  for split in splits:
-    if samples and "audio" not in split.features:
-      raise UserError(
-        f"{split.dataset} has no sound, which the network needs: use an audio-visual set"
-      )
 
 
 def _load(

@@ -47,7 +47,7 @@ class Split:
   opens the files for itself.
 
   Attributes:
-    dataset: full name with configuration and version, as in `demo/tiny/1.0.0`.
+    dataset: full name with configuration and version, as in `demo/tiny/1.1.0`.
     name: of the split.
     videos: its videos, in the order of their records.
     metadata: what else the builder says of the whole data set.
@@ -112,6 +112,13 @@ class Split:
   def fixations(self, record: int) -> np.ndarray:
     """Fixations of a frame, float32 [n, 2], (x, y) in pixels; decodes no image."""
     return self[record]["fixations"]
+
+  def check_sound(self) -> None:
+    """Raises UserError if the set was built without sound."""
+    if "audio" not in self.features:
+      raise UserError(
+        f"{self.dataset} has no sound, which the network needs: use an audio-visual set."
+      )
 
   def sound(self, video: Video) -> np.ndarray:
     """The sound track of a video, int16 [n] at 22,050 Hz (see `jaxsal.data.audio`).

@@ -397,9 +397,12 @@ def _decode(
         frames += 1
         yield frame
     if reason:
+      # Frames are stored out of order: one that is shown after the missing one may be there.
+      missing = packet.pts if packet.stream_index == stream.index else None
       for frame in stream.decode(None):
-        frames += 1
-        yield frame
+        if missing is None or frame.pts is None or frame.pts < missing:
+          frames += 1
+          yield frame
   except av.FFmpegError as error:
     reason = f"FFmpeg says '{error.strerror}'"
   if not frames:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsal.data.audio import SAMPLE_RATE
 from jaxsal.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -109,7 +110,7 @@ class AudioVisualModel(SaliencyModel):
 
   visual: SaliencyModel
   audio: nnx.Module
-  sample_rate = 22_050
+  sample_rate = SAMPLE_RATE
 
   @property
   def samples(self) -> int:

@@ -149,7 +149,7 @@ def test_demo_set(tmp_path, capfd):
   directory = sources.prepare("demo/tiny", tmp_path)
   out = capfd.readouterr()
   assert out.out.count("\n") == 1 and not out.err  # one line of our own, nothing of TFDS
-  assert directory == tmp_path / "demo" / "tiny" / "1.0.0"
+  assert directory == tmp_path / "demo" / "tiny" / "1.1.0"
   split = sources.open_split("demo/tiny", "validation", tmp_path)
   assert len(split.videos) == 2 and split.videos[0].first == 0
   assert isinstance(split[0]["exact"], bytes)  # images of one data set stay encoded too

@@ -14,7 +14,7 @@ from tfds_builders.demo.demo_dataset_builder import Builder, simulate
 from tfds_builders.demo.scene import Simulation, make_scene, render
 
 SPLITS = ("train", "validation", "test")
-FIELDS = ("video", "index", "image", "density", "fixations", "exact")
+FIELDS = ("video", "index", "image", "density", "fixations", "exact", "gaze")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,14 @@ def test_default_config_is_the_full_set(tmp_path):
   assert videos["train"][0]["width"] % 32 == 0
 
 
+def test_gaze_is_the_fixations_with_their_observers(splits):
+  for record in splits["train"]:
+    np.testing.assert_array_equal(record["gaze"][:, :2], record["fixations"])
+    observers_seen = record["gaze"][:, 2]
+    assert len(set(observers_seen)) == len(observers_seen)
+    assert set(observers_seen) <= set(range(16))
+
+
 def test_fixations_lie_inside_the_frame(splits):
   for record in splits["train"]:
     x, y = record["fixations"].T
@@ -103,8 +111,8 @@ def test_density_is_the_blurred_fixations(builder, splits):
 
 def test_images_are_stored_in_rgb():
   sim = Simulation(height=64, width=96)
-  row = {"frames": 8}
-  frames = list(simulate(sim, 1, row, np.random.default_rng(3)))
+  rng = np.random.default_rng(3)
+  frames = list(simulate(make_scene(sim, 8, rng), 1, rng))
   rng = np.random.default_rng(3)
   images = render(make_scene(sim, 8, rng), rng)
   stored = tfds.features.Image(shape=(64, 96, 3)).decode_example_np(frames[5]["image"])
@@ -116,13 +124,13 @@ def test_images_are_stored_in_rgb():
 def test_simulation_is_deterministic():
   def build(seed):
     rng = np.random.default_rng(seed)
-    return list(simulate(Simulation(height=64, width=96), 1, {"frames": 9}, rng))
+    return list(simulate(make_scene(Simulation(height=64, width=96), 9, rng), 1, rng))
 
   first, second, other = build(1), build(1), build(2)
   for a, b in zip(first, second):
     assert set(a) == set(FIELDS)
-    np.testing.assert_array_equal(a["fixations"], b["fixations"])
-    assert all(a[name] == b[name] for name in FIELDS if name != "fixations")
+    for name in FIELDS:
+      np.testing.assert_array_equal(a[name], b[name])
   assert first[0]["image"] != other[0]["image"]
 
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders import records
 from tfds_builders.demo import observers
-from tfds_builders.demo.scene import Simulation, make_scene, render
+from tfds_builders.demo.scene import Scene, Simulation, make_scene, render
 
 _DESCRIPTION = """
 Synthetic videos with simulated observers, for trying out and testing video saliency models.
@@ -44,8 +44,13 @@ class DemoConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
   """Simulated observers follow what moves and what appears."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (the name and the type are TFDS's)
+  DESCRIPTION = _DESCRIPTION
+  EXTRA_FEATURES: ClassVar[dict[str, tfds.features.FeatureConnector]] = {}
+  VERSION = tfds.core.Version("1.1.0")
+  RELEASE_NOTES = {  # noqa: RUF012 (the name and the type are TFDS's)
+    "1.1.0": "The gaze of each observer.",
+    "1.0.0": "First version.",
+  }
   BUILDER_CONFIGS = [  # noqa: RUF012
     DemoConfig(name="default", description="128 videos of 96 x 128 pixels."),
     DemoConfig(
@@ -67,13 +72,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     sim = self.builder_config.simulation
     return tfds.core.DatasetInfo(
       builder=self,
-      description=_DESCRIPTION,
+      description=self.DESCRIPTION,
       features=records.features(
         sim.height,
         sim.width,
         exact=records.map_feature(
           sim.height, sim.width, np.uint16, doc="The density that the gaze was drawn from."
         ),
+        gaze=records.gaze_feature(),
+        **self.EXTRA_FEATURES,
       ),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(
@@ -108,30 +115,34 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for video, row in enumerate(self._videos(split)):
       rng = np.random.default_rng([_SEED, _SPLITS.index(split), video])
-      for index, frame in enumerate(simulate(self.builder_config.simulation, video, row, rng)):
+      for index, frame in enumerate(self._simulate(video, row, rng)):
         yield row["first"] + index, frame
 
+  def _simulate(
+    self, video: int, row: dict[str, Any], rng: np.random.Generator
+  ) -> Iterator[dict[str, Any]]:
+    """The records of a video, from its row in the table of videos."""
+    scene = make_scene(self.builder_config.simulation, row["frames"], rng)
+    return simulate(scene, video, rng)
 
-def simulate(
-  simulation: Simulation, video: int, row: dict[str, Any], rng: np.random.Generator
-) -> Iterator[dict[str, Any]]:
+
+def simulate(scene: Scene, video: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
   """The records of one video.
 
   Args:
-    simulation: what the scene and the observers are made of.
+    scene: what is seen.
     video: number of the video within its split.
-    row: its row in the table of videos.
     rng: source of randomness.
   """
-  sim = simulation
-  scene = make_scene(sim, row["frames"], rng)
+  sim = scene.simulation
   images = render(scene, rng)
   exact = observers.exact_density(scene)
   gaze = observers.observe(scene, sim.observers, rng)
   if video % 4 == 0:  # as with real eye trackers, some recordings start a frame late
     gaze[:, 0] = np.nan
   for index, image in enumerate(images):
-    fixations = gaze[~np.isnan(gaze[:, index, 0]), index]
+    (seen,) = np.nonzero(~np.isnan(gaze[:, index, 0]))
+    fixations = gaze[seen, index]
     yield records.record(
       video=video,
       index=index,
@@ -140,4 +151,5 @@ def simulate(
       fixations=fixations,
       size=sim.size,
       exact=records.encode_map(exact[index], np.uint16),
+      gaze=np.column_stack([fixations, seen.astype(np.float32)]),
     )

@@ -19,6 +19,7 @@ class Simulation:
     height, width: of the frames.
     fps: frames per second.
     objects: least and greatest number of objects in a video.
+    identical: whether the objects of a video are copies of one another, not only similar.
     hidden: number of them that are not there at first and appear later.
     radius: least and greatest radius of an object.
     speed: least and greatest speed of a moving object, in pixels per frame.
@@ -45,6 +46,7 @@ class Simulation:
   width: int = 128
   fps: float = 25.0
   objects: tuple[int, int] = (7, 9)
+  identical: bool = False
   hidden: int = 2
   radius: tuple[float, float] = (5.5, 7.0)
   speed: tuple[float, float] = (1.2, 2.6)
@@ -122,7 +124,7 @@ def make_scene(simulation: Simulation, frames: int, rng: np.random.Generator) ->
       position[last, end:] = path[-1]
     active[last, start:end] = True
     start = end + int(rng.integers(sim.gap[0], sim.gap[1] + 1))
-  salience = _salience(active, sim.release)
+  salience = fading(active, sim.release)
   return Scene(sim, position[:, :stop], visible[:, :stop], salience[:, :stop], radius)
 
 
@@ -166,7 +168,7 @@ def _path(
   return paths[clear[0] if clear.size else int(np.argmax(room))]
 
 
-def _salience(active: np.ndarray, release: float) -> np.ndarray:
+def fading(active: np.ndarray, release: float) -> np.ndarray:
   """1 where an object is active [k, t], decaying exponentially afterwards."""
   salience = active.astype(float)
   decay = np.exp(-1 / release)
@@ -182,7 +184,10 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
   background = _texture(sim.size, (24, 12, 6), middle + rng.uniform(-35, 35, size=(3, 3)), rng)
   # All objects share two colours, one lighter and one darker than the background.
   colours = middle + np.array([[70], [-70]]) + rng.uniform(-25, 25, size=(2, 3))
-  sprites = [_sprite(r, colours, rng) for r in scene.radius]
+  if sim.identical:
+    sprites = [_sprite(scene.radius[0], colours, rng)] * len(scene.radius)
+  else:
+    sprites = [_sprite(r, colours, rng) for r in scene.radius]
 
   frames = np.empty((scene.position.shape[1] - sim.lead, *sim.size, 3), np.uint8)
   brightness = 0.0
