@@ -55,7 +55,7 @@ def torch_shapes(config):
   """Name -> shape in PyTorch, from the table and the shapes of a network's parameters."""
   model = nnx.eval_shape(lambda: registry.build("stsanet", config))
   variables, shapes = folder.variables(model), {}
-  for name, path, axes in stsanet.STSANet.table(config):
+  for name, path, axes, *_ in stsanet.STSANet.table(config):
     shape = () if path is None else variables.pop(".".join(path)).shape
     shapes[name] = [shape[i] for i in np.argsort(axes)] if path else []
   assert not variables, "parameters without a name for PyTorch"
