@@ -11,7 +11,11 @@ from jaxsal import losses, models
 from jaxsal.train.optimizer import make_optimizer, make_schedule
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-SETS = {"stsanet": ("dhf1k", "hollywood2", "ucf", "diem")}
+SETS = {
+  "avinet": (),
+  "stsanet": ("dhf1k", "hollywood2", "ucf", "diem"),
+  "tsfp_av": (),
+}
 RECIPES = [
   (path.stem, arg)
   for path in sorted(CONFIGS.glob("*.py"))

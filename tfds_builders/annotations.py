@@ -177,8 +177,8 @@ def _read_folder(
 ) -> Iterator[tuple[np.ndarray, bytes | None, pathlib.Path]]:
   for path in files(folder, *_IMAGES):
     data = path.read_bytes()
-    image = _decode(data, cv2.IMREAD_COLOR, path)[..., ::-1]
-    yield np.ascontiguousarray(image), data if path.suffix.lower() in _JPEG else None, path
+    image = _decode(data, cv2.IMREAD_COLOR_RGB, path)
+    yield image, data if path.suffix.lower() in _JPEG else None, path
 
 
 def _read_annotation(

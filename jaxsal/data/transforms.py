@@ -16,8 +16,7 @@ def decode_frame(encoded: bytes, where: str) -> np.ndarray:
   Raises:
     UserError: the image cannot be decoded.
   """
-  image = _decode(encoded, cv2.IMREAD_COLOR, where)
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+  return _decode(encoded, cv2.IMREAD_COLOR_RGB, where)
 
 
 def decode_density(encoded: bytes, where: str) -> np.ndarray:

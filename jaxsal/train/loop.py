@@ -77,7 +77,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
   for name in {data.dataset, *mixture} if main_process else ():
-    if name.split("/")[0] == "demo":
+    if name.split("/")[0] in ("demo", "demo_sound"):
       sources.prepare(name, data.data_dir)  # it needs no download: made if it is missing
   multihost_utils.sync_global_devices("data")
   train_split, validation_split = (
@@ -268,8 +268,8 @@ def _make_model(config: ConfigDict) -> nnx.Module:
   model = models.create(**config.model.to_dict(), rngs=rngs)
   if config.encoder_weights:
     convert.encoder_from_torch(model.encoder, config.encoder_weights)
-  if config.init_from:
-    models.copy_weights(config.init_from, model)
+  for folder in filter(None, (config.init_from, config.sound_from)):
+    models.copy_weights(folder, model)
   return model
 
 

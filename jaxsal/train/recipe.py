@@ -20,6 +20,7 @@ def recipe(model: str) -> ConfigDict:
   config.model.dtype = "float32"  # or bfloat16: parameters, BatchNorm and losses stay float32
   config.encoder_weights = ""  # PyTorch file of S3D on Kinetics-400
   config.init_from = ""  # model folder, or workdir, whose weights to start from
+  config.sound_from = ""  # model folder of SoundNet, for audio-visual networks
 
   config.data = ConfigDict()
   config.data.dataset = ""
