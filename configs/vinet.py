@@ -3,8 +3,8 @@
     python -m jaxsal.main --config=configs/vinet.py --workdir=runs/vinet_demo
 
 Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py. One run reached
-a validation NSS of 4.93 and a CC of 0.73 (floor 0.47 and 0.09, ceiling 7.11 and 0.88), in 21 minutes
-on two cores that other work shared.
+a validation NSS of 4.93 and a CC of 0.73 (floor 0.47 and 0.09, ceiling 7.11 and 0.88), in 21
+minutes on two cores that other work shared.
 
     --config=configs/vinet.py:dhf1k --config.encoder_weights=S3D_kinetics400.pt
     --config=configs/vinet.py:hollywood2 --config.init_from=runs/vinet_dhf1k
