@@ -19,17 +19,6 @@ from jaxsal.data import transforms
 from jaxsal.data.sources import Split, Video
 from jaxsal.errors import UserError
 
-# Name of a metric -> what tables call it, in the order in which the benchmarks print them.
-METRICS = {
-  "auc_judd": "AUC-J",
-  "sim": "SIM",
-  "auc_shuffled": "sAUC",
-  "cc": "CC",
-  "nss": "NSS",
-  "kl": "KL",
-  "auc_borji": "AUC-B",
-  "information_gain": "IG",
-}
 SEED = 0
 # Frames whose fixations make the other map of a frame, where they are drawn.
 _OTHER_FRAMES = 10

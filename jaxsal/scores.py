@@ -14,7 +14,8 @@ from rich.text import Text
 
 from jaxsal import files
 from jaxsal.data.sources import Video
-from jaxsal.protocols import METRICS, Protocol
+from jaxsal.protocols import Protocol
+from jaxsal.published import METRICS
 
 _FORMAT = 1
 

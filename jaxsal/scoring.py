@@ -15,7 +15,8 @@ from jaxsal.data.sources import Split, Video
 from jaxsal.errors import UserError
 from jaxsal.maps import BATCH, Maps, finisher, stack
 from jaxsal.predict import to_grey
-from jaxsal.protocols import METRICS, Fixations
+from jaxsal.protocols import Fixations
+from jaxsal.published import METRICS
 
 _frame_scores = jax.jit(metrics.frame_scores)
 # Width of the pictures of the report, at most, in pixels.
