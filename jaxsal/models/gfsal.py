@@ -6,7 +6,7 @@ made here and said so.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import jax
@@ -254,6 +254,19 @@ class GFSalNet(SaliencyModel):
       return Maps(maps[self.config.streams], None, maps.get("appearance"), maps.get("temporal"))
     saliency, gate = self.fusion(maps["appearance"], maps["temporal"])
     return Maps(saliency, gate, maps["appearance"], maps["temporal"])
+
+  def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Maps [b, h, w] for a batch of uint8 `frames`, which only the spatial variant can do.
+
+    Raises:
+      UserError: if flow is needed, which the pipeline does not compute yet.
+    """
+    if self.config.streams != "appearance":
+      raise UserError(
+        "GFSalNet needs optical flow, which training and prediction do not compute yet: call "
+        "model(frames, flow) on images of jaxsal.data.flow, or use the variant spatial"
+      )
+    return self(self.normalise(batch["frames"])[:, 0])
 
   @staticmethod
   def table(config: GFSalConfig) -> Iterator[Entry]:

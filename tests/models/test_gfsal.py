@@ -175,3 +175,13 @@ def test_unfit_images_are_refused(model, frames, flow, message):
 def test_clips_are_refused():
   with pytest.raises(UserError, match="length is 16: GFSalNet takes one frame"):
     models.create("gfsal", "tiny", length=16)
+
+
+def test_clips_without_flow():
+  batch = {"frames": np.zeros((1, 1, 64, 64, 3), np.uint8)}
+  with pytest.raises(UserError, match="needs optical flow"):
+    nnx.eval_shape(lambda: models.create("gfsal", "tiny").from_batch(batch))
+  maps = nnx.eval_shape(
+    lambda: models.create("gfsal", "tiny", streams="appearance").from_batch(batch)
+  )
+  assert maps.shape == (1, 64, 64)
