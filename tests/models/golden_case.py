@@ -60,7 +60,7 @@ class Case:
     return jnp.asarray(weights.clip(tuple(shape), seed, name).transpose(0, 2, 3, 4, 1))
 
 
-def forward(model, frames, parts=(), waveform=None):
+def forward(model, frames, parts=(), waveform=None, compiler_options=None):
   """Maps, and the outputs of the parts with these attribute paths, from one jitted call."""
   inputs = (frames,) if waveform is None else (frames, waveform)
   for path in parts:
@@ -71,7 +71,7 @@ def forward(model, frames, parts=(), waveform=None):
     setattr(parent, name, Recorder(getattr(parent, name)))
   graph, state = nnx.split(model)
 
-  @jax.jit
+  @functools.partial(jax.jit, compiler_options=compiler_options)
   def run(state, *inputs):
     model = nnx.merge(graph, state)
     maps = model(*inputs)

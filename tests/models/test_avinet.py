@@ -187,11 +187,6 @@ def test_the_visual_part_is_a_network_of_its_own(tmp_path):
   assert loaded.config == tiny("bilinear").config.visual
 
 
-def test_prediction_says_that_it_needs_sound():
-  with pytest.raises(UserError, match=r"AViNet needs sound.*not supported by predict yet"):
-    jaxsal.predict(tiny("bilinear"), np.zeros((8, 32, 64, 3), np.uint8))
-
-
 def test_unfit_inputs_are_refused():
   frames, sound = (jnp.zeros(shape) for shape in SHAPES)
   with pytest.raises(UserError, match=r"waveform has shape \(2, 100\).*\[b, 17640\]"):
