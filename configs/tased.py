@@ -2,8 +2,10 @@
 
     python -m jaxsal.main --config=configs/tased.py --workdir=runs/tased_demo
 
-Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py. Not yet run to
-its end.
+Without an argument: a quarter of the width on the demo set, as in configs/tsfp.py. One run reached
+a validation NSS of 1.82 and a CC of 0.33 (floor 0.47 and 0.09, ceiling 7.11 and 0.88), in 23
+minutes on two cores that other work shared: without skip connections, 300 steps from random weights
+are few.
 
     --config=configs/tased.py:dhf1k --config.encoder_weights=S3D_kinetics400.pt
     --config=configs/tased.py:hollywood2 --config.init_from=runs/tased_dhf1k
@@ -29,9 +31,7 @@ def get_config(arg: str = "demo") -> ConfigDict:
   check_arg(arg, ("demo", "dhf1k", "hollywood2", "ucf"), "configs/tased.py")
   config = recipe("tased")
   if arg == "demo":
-    make_demo(config)
-    config.steps = 900  # without skip connections it takes longer to see
-    return config
+    return make_demo(config)
 
   config.data.dataset = f"{arg}/224x384"
   config.data.batch_size, config.accumulate = 40, 5
