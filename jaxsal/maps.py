@@ -23,8 +23,8 @@ if TYPE_CHECKING:
   from jaxsal.models.base import SaliencyModel
 
 # Maps that are brought to size, and scored, together: programs are compiled for this number. With
-# more, a CPU takes twice as long per map (benchmarks/metrics.py).
-BATCH = 4
+# 16, a CPU takes 1.7 times as long per map (benchmarks/metrics.py).
+BATCH = 2
 
 
 class Maps(Protocol):
