@@ -338,6 +338,23 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     os.replace(summary, shard.summary)
 
 
+class FolderBuilder(VideoBuilder, skip_registration=True):
+  """A set with a folder per video, in `training/` and `testing/`.
+
+  Attributes:
+    FPS: frames per second, which the folders do not tell.
+  """
+
+  ANNOTATED = ("train", "test")
+  FPS: float
+
+  def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
+    return {
+      split: annotations.find_all(folder / name, self.FPS, problems)
+      for split, name in (("train", "training"), ("test", "testing"))
+    }
+
+
 def _plan(found: dict[str, list[Recording]], parts: pathlib.Path) -> list[_Shard]:
   """Cuts every split into runs of whole videos."""
   shards = []

@@ -1,13 +1,10 @@
 """TFDS builder of Hollywood-2: `jaxsal prepare hollywood2 --from=DOWNLOADED --data-dir=DATA`."""
 
-import pathlib
-
-from tfds_builders import annotations, video_builder
-from tfds_builders.annotations import Recording
+from tfds_builders import video_builder
 from tfds_builders.video_builder import Register
 
 
-class Builder(video_builder.VideoBuilder):
+class Builder(video_builder.FolderBuilder):
   """Hollywood-2 with eye tracking (Mathe and Sminchisescu, PAMI 2015), in DHF1K's authors' copy.
 
       training/actioncliptrain00001_1/images/actioncliptrain00001_00001.png
@@ -35,12 +32,5 @@ class Builder(video_builder.VideoBuilder):
     "train": Register(2699, 192_661),
     "test": Register(3558, 244_860),
   }
-  ANNOTATED = ("train", "test")
   # The copy has no frame rate; films have 24 or 25 frames a second.
   FPS = 25.0
-
-  def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
-    return {
-      split: annotations.find_all(folder / name, self.FPS, problems)
-      for split, name in (("train", "training"), ("test", "testing"))
-    }

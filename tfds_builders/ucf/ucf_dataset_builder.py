@@ -1,13 +1,10 @@
 """TFDS builder of UCF-Sports: `jaxsal prepare ucf --from=DOWNLOADED --data-dir=DATA`."""
 
-import pathlib
-
-from tfds_builders import annotations, video_builder
-from tfds_builders.annotations import Recording
+from tfds_builders import video_builder
 from tfds_builders.video_builder import Register
 
 
-class Builder(video_builder.VideoBuilder):
+class Builder(video_builder.FolderBuilder):
   """UCF-Sports with eye tracking (Mathe and Sminchisescu, PAMI 2015), in DHF1K's authors' copy.
 
       training/Diving-Side-001/images/Diving-Side_001_001.png
@@ -32,11 +29,4 @@ class Builder(video_builder.VideoBuilder):
     "train": Register(103, 6501),
     "test": Register(47, 2929),
   }
-  ANNOTATED = ("train", "test")
   FPS = 10.0  # as the set's own page says
-
-  def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
-    return {
-      split: annotations.find_all(folder / name, self.FPS, problems)
-      for split, name in (("train", "training"), ("test", "testing"))
-    }
