@@ -202,7 +202,7 @@ def prepare(
   if config and config not in builder_class.builder_configs:
     configs = ", ".join(f"{name}/{config}" for config in builder_class.builder_configs)
     raise UserError(f"Data set {dataset!r} has no such configuration: use one of {configs}.")
-  downloaded = bool(builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS)
+  downloaded = not is_simulated(name)
   options = {"skip_bad": skip_bad} if downloaded else {}
   data_dir = pathlib.Path(data_dir).expanduser()
   builder = builder_class(data_dir=data_dir, config=config, **options)
@@ -223,6 +223,12 @@ def prepare(
     ),
   )
   return directory
+
+
+def is_simulated(dataset: str) -> bool:
+  """Whether `prepare` makes a data set of this project without anything to download."""
+  name, _ = _parse(dataset)
+  return name in known_datasets() and not _builder_class(name).MANUAL_DOWNLOAD_INSTRUCTIONS
 
 
 def _check_source(

@@ -77,7 +77,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
   for name in {data.dataset, *mixture} if main_process else ():
-    if name.split("/")[0] in ("demo", "demo_sound"):
+    if sources.is_simulated(name):
       sources.prepare(name, data.data_dir)  # it needs no download: made if it is missing
   multihost_utils.sync_global_devices("data")
   train_split, validation_split = (
