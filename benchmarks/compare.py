@@ -1,0 +1,308 @@
+"""jaxsal against PyTorch on this machine: time, memory, compiling.
+
+  python -m benchmarks.compare [--networks=tased,vinet] [--torch-compile] [--json=FILE]
+
+The PyTorch side is `benchmarks.peers`, in eager mode and in the better of its two memory formats;
+`torch.compile` is one more column. On a CPU: float32, batch 1. Where JAX has a GPU: bfloat16, batch
+1 and 8. Forward is inference; backward is a forward pass in training mode with the gradients of all
+parameters. All sides take turns, and what is printed is the median and the spread (the middle half
+of all runs); a ratio below 1 means that jaxsal is quicker. Memory is the peak of a process of its
+own, less what it had with the weights loaded. Every network is measured against its own clip: 32 x
+224 x 384, TSFP-Net 32 x 192 x 352.
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from flax import nnx
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.peers import PEERS
+from jaxsal import models
+from jaxsal.console import console, progress
+from jaxsal.train.state import new_state, split
+from jaxsal.train.step import make_train_step
+
+WORK = ("forward", "backward")
+# Of PyTorch's time, as the project sets itself (float32, batch 1, CPU).
+TARGETS = {
+  ("s3d", "forward"): 0.45,
+  ("tased", "forward"): 0.45,
+  ("vinet", "forward"): 0.50,
+  ("stsanet", "forward"): 0.65,
+  ("tsfp", "forward"): 0.50,
+} | dict.fromkeys([(name, "backward") for name in PEERS], 0.60)
+
+say = functools.partial(console.print, soft_wrap=True, highlight=False)
+
+
+def clip(name: str, batch: int) -> np.ndarray:
+  """Normalised frames [b, t, h, w, 3]."""
+  size = (192, 352) if name == "tsfp" else (224, 384)
+  return np.random.default_rng(0).normal(size=(batch, 32, *size, 3)).astype(np.float32)
+
+
+def in_jax(name: str, work: str, batch: int, dtype: str) -> Callable[[], Any]:
+  """A call that computes one batch and waits for it."""
+  model = models.create(name) if name == "s3d" else models.create(name, dtype=dtype)
+  network, params, state = split(model)
+  graph = network.inference if work == "forward" else network.training
+
+  def apply(params, state, frames):
+    return nnx.merge(graph, params, state)(frames)
+
+  def loss(params, state, frames):
+    model = nnx.merge(graph, params, state)
+    return model(frames).mean(), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+  function = jax.jit(apply if work == "forward" else jax.grad(loss, has_aux=True))
+  arguments = jax.device_put((params, state, clip(name, batch)))
+  return lambda: jax.block_until_ready(function(*arguments))
+
+
+def in_torch(
+  name: str, work: str, batch: int, dtype: str, *, channels_last: bool, compiled: bool = False
+) -> Callable[[], Any]:
+  """As `in_jax`."""
+  device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+  form = torch.channels_last_3d if channels_last else torch.contiguous_format
+  options = {"device": device, "dtype": getattr(torch, dtype), "memory_format": form}
+  peer = PEERS[name]().to(**options).train(work == "backward")
+  frames = torch.from_numpy(clip(name, batch)).permute(0, 4, 1, 2, 3).to(**options)
+  run = torch.compile(peer) if compiled else peer
+
+  def call() -> None:
+    if work == "forward":
+      with torch.inference_mode():
+        run(frames)
+    else:
+      peer.zero_grad()
+      run(frames).mean().backward()
+    if device == "cuda":
+      torch.cuda.synchronize()
+
+  return call
+
+
+def gigaflops(name: str) -> float:
+  """Of a forward pass of one clip: convolutions and matrix products."""
+  counter = FlopCounterMode(display=False)
+  with counter, torch.inference_mode(), torch.device("meta"):
+    PEERS[name]().eval()(torch.empty(clip(name, 1).transpose(0, 4, 1, 2, 3).shape))
+  return counter.get_total_flops() / 1e9
+
+
+def product_peak() -> float:
+  """GFLOP/s of this device's matrix product, in float32 (bfloat16 on a GPU)."""
+  n = 3072
+  dtype = jnp.bfloat16 if jax.default_backend() == "gpu" else jnp.float32
+  x = jax.random.normal(jax.random.key(0), (n, n), dtype)
+  product = jax.jit(jnp.matmul)
+  seconds = min(times({"x": lambda: jax.block_until_ready(product(x, x))}, 7)["x"])
+  return 2e-9 * n**3 / seconds
+
+
+def times(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+  """Seconds of each call, in turns; the first of each, which compiles, does not count."""
+  result = {name: [] for name in calls}
+  for _ in range(1 + repeats):
+    for name, call in calls.items():
+      began = time.perf_counter()
+      call()
+      result[name].append(time.perf_counter() - began)
+  return {name: seconds[1:] for name, seconds in result.items()}
+
+
+def spread(seconds: list[float]) -> str:
+  low, middle, high = np.quantile(seconds, (0.25, 0.5, 0.75))
+  return f"{middle:.3f} ({low:.3f}-{high:.3f})"
+
+
+def measure(
+  name: str, work: str, batch: int, dtype: str, repeats: int, torch_compile: bool
+) -> dict[str, Any]:
+  """One row of the table of times."""
+  calls = {
+    "jaxsal": in_jax(name, work, batch, dtype),
+    "torch": in_torch(name, work, batch, dtype, channels_last=False),
+    "torch channels-last": in_torch(name, work, batch, dtype, channels_last=True),
+  }
+  if torch_compile:
+    calls["torch.compile"] = in_torch(
+      name, work, batch, dtype, channels_last=dtype == "bfloat16", compiled=True
+    )
+  seconds = times(calls, repeats)
+  median = {side: statistics.median(values) for side, values in seconds.items()}
+  eager = min(("torch", "torch channels-last"), key=median.get)
+  row = {
+    "network": name,
+    "work": work,
+    "batch": batch,
+    "dtype": dtype,
+    "seconds": seconds,
+    "eager": eager,
+    "ratio": median["jaxsal"] / median[eager],
+    "clips_per_second": {side: batch / value for side, value in median.items()},
+  }
+  if torch_compile:
+    row["ratio_to_compiled"] = median["jaxsal"] / median["torch.compile"]
+  return row
+
+
+def peak_memory(side: str, name: str, work: str) -> float:
+  """Megabytes that the first call of a process takes beside the weights."""
+  make = in_jax if side == "jaxsal" else functools.partial(in_torch, channels_last=False)
+  call = make(name, work, 1, "float32")
+  before = _kilobytes("VmRSS")
+  pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak that the kernel keeps
+  call()
+  return (_kilobytes("VmHWM") - before) / 1e3
+
+
+def _kilobytes(field: str) -> int:
+  lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+  return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def compile_seconds(name: str) -> float:
+  """Of the trainer's step, batch 1: tracing, and compiling or loading what was compiled before."""
+  model = models.create(name)
+  schedule = optax.constant_schedule(1e-4)
+  tx = optax.with_extra_args_support(optax.adam(schedule))
+  network, params, model_state = split(model)
+  state = jax.eval_shape(lambda p, s: new_state(p, s, tx), params, model_state)
+  frames = clip(name, 1)
+  batch = {
+    "frames": jax.ShapeDtypeStruct(frames.shape, jnp.uint8),
+    "density": jax.ShapeDtypeStruct((1, *model.size), jnp.float32),
+    "fixations": jax.ShapeDtypeStruct((1, *model.size), jnp.uint8),
+    "mask": jax.ShapeDtypeStruct((1,), jnp.float32),
+  }
+  step = jax.jit(make_train_step(network, tx, schedule, {"kl": 1.0}, 1), donate_argnums=0)
+  began = time.perf_counter()
+  step.lower(state, batch).compile()
+  return time.perf_counter() - began
+
+
+ALONE = {"memory": peak_memory, "compile": compile_seconds}
+
+
+def alone(function: str, *arguments: str, cache: str) -> float:
+  """What a function of `ALONE` returns in a process of its own, with this compilation cache."""
+  run = subprocess.run(
+    [sys.executable, "-m", "benchmarks.compare", f"--alone={','.join((function, *arguments))}"],
+    env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache},
+    check=True,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  return float(run.stdout.split()[-1])
+
+
+def table_of_times(rows: list[dict[str, Any]], peak: float) -> None:
+  say(
+    "\nseconds: median (middle half of the runs); ratio to the better eager format; share of the"
+    f" matrix product's {peak:.0f} GFLOP/s, of the forward pass"
+  )
+  say(
+    f"{'network':<8} {'work':<9} {'batch':>5}  {'jaxsal':<20} {'torch eager':<20} {'ratio':>5}"
+    f" {'target':>6}  {'jaxsal':>6} {'torch':>6}  torch.compile"
+  )
+  for row in rows:
+    cells = [spread(row["seconds"][side]) for side in ("jaxsal", row["eager"])]
+    shares = ["", ""]
+    if row["work"] == "forward":
+      shares = [
+        f"{row['gigaflops'] * row['clips_per_second'][side] / peak:.0%}"
+        for side in ("jaxsal", row["eager"])
+      ]
+    compiled = ""
+    if "ratio_to_compiled" in row:
+      compiled = f"{spread(row['seconds']['torch.compile'])}, ratio {row['ratio_to_compiled']:.2f}"
+    target = TARGETS[row["network"], row["work"]] if row["dtype"] == "float32" else ""
+    say(
+      f"{row['network']:<8} {row['work']:<9} {row['batch']:>5}  {cells[0]:<20} {cells[1]:<20}"
+      f" {row['ratio']:>5.2f} {target:>6}  {shares[0]:>6} {shares[1]:>6}  {compiled}"
+    )
+
+
+def measure_alone(networks: list[str]) -> dict[str, dict[str, float]]:
+  """Peak memory and compile times, printed and returned."""
+  result: dict[str, dict[str, float]] = {}
+  say("\npeak memory beside the weights, MB; seconds to compile a train step, and from the cache")
+  say(f"{'network':<8} {'work':<9} {'jaxsal':>7} {'torch':>7} {'ratio':>6}   compile   cached")
+  with tempfile.TemporaryDirectory() as cache:
+    for name in networks:
+      for work in WORK:
+        alone("memory", "jaxsal", name, work, cache=cache)  # fills the cache: compiling has a peak
+        ours, theirs = (alone("memory", s, name, work, cache=cache) for s in ("jaxsal", "torch"))
+        result[f"{name} {work}"] = {"jaxsal_mb": ours, "torch_mb": theirs}
+        text = f"{name:<8} {work:<9} {ours:>7.0f} {theirs:>7.0f} {ours / theirs:>6.2f}"
+        if work == "backward" and name != "s3d":
+          cold, cached = (alone("compile", name, cache=cache) for _ in range(2))
+          result[f"{name} {work}"] |= {"compile_s": cold, "cached_s": cached}
+          text += f"   {cold:>7.1f}  {cached:>7.1f}"
+        say(text)
+  return result
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--networks", default=",".join(PEERS), help="which, separated by commas")
+  parser.add_argument("--repeats", type=int, default=5, help="runs of each side")
+  parser.add_argument("--torch-compile", action="store_true", help="measure torch.compile as well")
+  parser.add_argument("--no-memory", action="store_true", help="times alone")
+  parser.add_argument("--json", help="a file for all numbers")
+  parser.add_argument("--alone", help=argparse.SUPPRESS)
+  arguments = parser.parse_args()
+  if arguments.alone:
+    function, *rest = arguments.alone.split(",")
+    print(ALONE[function](*rest))
+    return
+
+  networks = arguments.networks.split(",")
+  gpu = jax.default_backend() == "gpu"
+  device = jax.devices()[0].device_kind
+  say(
+    f"{device}, {os.cpu_count()} cores ({platform.machine()}), JAX {jax.__version__}, PyTorch"
+    f" {torch.__version__}, Python {platform.python_version()}"
+    + ("" if gpu else "; no GPU: everything below is the CPU's")
+  )
+  rows = []
+  peak = product_peak()
+  batches, dtype = ((1, 8), "bfloat16") if gpu else ((1,), "float32")
+  cases = [(n, w, b) for n in networks for w in WORK for b in batches]
+  with progress("measuring", len(cases), "case") as bar:
+    for name, work, batch in cases:
+      row = measure(name, work, batch, dtype, arguments.repeats, arguments.torch_compile)
+      rows.append(row | {"gigaflops": gigaflops(name)})
+      bar.advance(1, f"{name} {work} {row['ratio']:.2f}")
+  table_of_times(rows, peak)
+  memory = {} if gpu or arguments.no_memory else measure_alone(networks)
+  if arguments.json:
+    record = {"device": device, "jax": jax.__version__, "torch": torch.__version__, "peak": peak}
+    pathlib.Path(arguments.json).write_text(
+      json.dumps(record | {"times": rows, "alone": memory}, indent=1)
+    )
+
+
+if __name__ == "__main__":
+  main()

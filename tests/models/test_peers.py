@@ -1,0 +1,44 @@
+"""The PyTorch modules that the benchmarks time against compute the reference's functions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_case import Case
+
+from jaxsal import convert, models
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from benchmarks.peers import PEERS  # noqa: E402 (it imports torch)
+
+
+def run(name, state_dict, clip):
+  """The peer's output for a clip [b, c, t, h, w]; in float64, as the golden cases were made.
+
+  In float32 rounding moves a switch of TASED-Net's case, in which two maxima nearly tie.
+  """
+  peer = PEERS[name]().double()
+  peer.load_state_dict({key: torch.from_numpy(np.array(x)) for key, x in state_dict.items()})
+  with torch.inference_mode():
+    return peer.eval()(torch.from_numpy(clip).double()).numpy()
+
+
+@pytest.mark.parametrize(
+  "name", ["s3d", "tased", "vinet", pytest.param("stsanet", marks=pytest.mark.slow)]
+)
+def test_peers_pass_the_golden_cases(name):
+  case = Case(name)
+  output = run(name, case.state_dict, np.array(case.frames.transpose(0, 4, 1, 2, 3)))
+  # As in the networks' own tests: S3D's logits on their scale, maps as they are.
+  scale = case.arrays["output"].std() if name == "s3d" else 1
+  assert np.abs(output - case.arrays["output"]).max() < 1e-4 * scale
+
+
+def test_tsfp_net_has_no_golden_case_but_this_one():
+  model = models.create("tsfp", size=(32, 64))
+  model.eval()
+  frames = np.random.default_rng(0).normal(size=(1, 32, 32, 64, 3)).astype(np.float32)
+  maps = jax.jit(model)(jnp.asarray(frames))
+  output = run("tsfp", convert.to_torch(model), frames.transpose(0, 4, 1, 2, 3).copy())
+  assert output.std() > 0 and np.abs(output - maps).max() < 1e-5
