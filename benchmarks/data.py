@@ -1,18 +1,22 @@
 """Clips per second of the data pipeline, on this machine's processor.
 
-  python -m benchmarks.data [--data-dir=DIR]
+  python -m benchmarks.data [--video=FILE] [--data-dir=DIR]
 
-Two sets: `demo` (built in DIR if need be; a temporary directory by default), and synthetic videos
-of 224 x 384 JPEG frames, read at that size and at TSFP-Net's 192 x 352. The last lines say where
-the time of one clip goes.
+Two sets: `demo` (built in DIR if need be; a temporary directory by default), and videos of
+224 x 384 JPEG frames as the builders store them, read at that size and at TSFP-Net's 192 x 352.
+Their content is FILE's, or else a texture with much noise, which takes longer to decode. The lines
+below a set say how large its frames are and where the time of one clip goes.
 """
 
 import argparse
 import contextlib
+import itertools
 import os
 import platform
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import cv2
 import grain
@@ -20,19 +24,24 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxsal.console import console
-from jaxsal.data import pipeline, sources, transforms
+from jaxsal.data import pipeline, sources, transforms, video
 from tfds_builders import records
+from tfds_builders.video_builder import JPEG_QUALITY
 
 LENGTH, BATCH = 32, 4
 SECONDS = 2.5  # of each measurement
 FRAME = (224, 384)
 
 
-class Synthetic(tfds.core.GeneratorBasedBuilder):
-  """Eight videos of 96 frames: a smooth texture and noise that move."""
+class Clips(tfds.core.GeneratorBasedBuilder):
+  """Eight videos of 96 frames, stored as the builders of downloaded sets store them."""
 
   VERSION = tfds.core.Version("1.0.0")
   VIDEOS, FRAMES = 8, 96
+
+  def __init__(self, images: Iterable[np.ndarray], **kwargs: Any) -> None:
+    self._images = images
+    super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
     videos = [
@@ -51,24 +60,38 @@ class Synthetic(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self):
     rng = np.random.default_rng(0)
-    for video in range(self.VIDEOS):
-      coarse = rng.uniform(0, 255, (14, 24, 3)).astype(np.float32)
-      texture = cv2.resize(coarse, FRAME[::-1], interpolation=cv2.INTER_CUBIC)
-      texture += rng.normal(0, 8, texture.shape)
-      texture = texture.clip(0, 255).astype(np.uint8)
-      for index in range(self.FRAMES):
-        fixations = rng.uniform(0, FRAME[::-1], (17, 2)).astype(np.float32)
-        yield (
-          video * self.FRAMES + index,
-          records.record(
-            video=video,
-            index=index,
-            image=records.encode_jpeg(np.roll(texture, 2 * index, axis=1)),
-            density=records.encode_map(records.blur_fixations(fixations, FRAME, 12.0)),
-            fixations=fixations,
-            size=FRAME,
-          ),
-        )
+    for record, image in zip(range(self.VIDEOS * self.FRAMES), self._images):
+      video, index = divmod(record, self.FRAMES)
+      fixations = rng.uniform(0, FRAME[::-1], (17, 2)).astype(np.float32)
+      yield (
+        record,
+        records.record(
+          video=video,
+          index=index,
+          image=records.encode_jpeg(image, JPEG_QUALITY),
+          density=records.encode_map(records.blur_fixations(fixations, FRAME, 12.0)),
+          fixations=fixations,
+          size=FRAME,
+        ),
+      )
+
+
+def noisy_texture() -> Iterator[np.ndarray]:
+  """A smooth texture with noise, which moves."""
+  rng = np.random.default_rng(0)
+  coarse = rng.uniform(0, 255, (14, 24, 3)).astype(np.float32)
+  texture = cv2.resize(coarse, FRAME[::-1], interpolation=cv2.INTER_CUBIC)
+  texture += rng.normal(0, 8, texture.shape)
+  texture = texture.clip(0, 255).astype(np.uint8)
+  for shift in itertools.count(0, 2):
+    yield np.roll(texture, shift, axis=1)
+
+
+def images_of(path: str) -> Iterator[np.ndarray]:
+  """The frames of a video, again and again."""
+  while True:
+    for image in video.read_frames(path):
+      yield transforms.resize(image, FRAME)
 
 
 def clips_per_second(split: sources.Split, size: tuple[int, int], workers: int) -> float:
@@ -102,23 +125,26 @@ def milliseconds(call, repeats: int = 5) -> float:
 
 def profile(split: sources.Split, size: tuple[int, int]) -> str:
   """Parts of one clip of LENGTH frames, in one thread."""
-  images = [split[i]["image"] for i in range(LENGTH)]
+  images = [split.image(i) for i in range(LENGTH)]
   frames = [transforms.decode_frame(image, "") for image in images]
   resized = [transforms.resize(frame, size) for frame in frames]
   parts = {
-    "fetch": lambda: [split[i] for i in range(LENGTH)],
+    "fetch": lambda: [split.image(i) for i in range(LENGTH)],
     "decode": lambda: [transforms.decode_frame(image, "") for image in images],
     "resize": lambda: [transforms.resize(frame, size) for frame in frames],
     "flip": lambda: [transforms.flip(frame) for frame in resized],
     "stack": lambda: np.stack(resized),
   }
-  return ", ".join(f"{name} {milliseconds(call):.1f} ms" for name, call in parts.items())
+  times = ", ".join(f"{name} {milliseconds(call):.1f} ms" for name, call in parts.items())
+  return f"{np.mean([len(image) for image in images]) / 1e3:.1f} kB a frame; one clip: {times}"
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--data-dir", help="where prepared data sets are, or will be")
-  data_dir = parser.parse_args().data_dir
+  parser.add_argument("--video", help="a video whose frames are read; else a noisy texture")
+  arguments = parser.parse_args()
+  data_dir = arguments.data_dir
   console.print(
     f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},"
     f" Grain {grain.__version__}, TFDS {tfds.__version__}, OpenCV {cv2.__version__};"
@@ -127,19 +153,20 @@ def main() -> None:
   )
   with tempfile.TemporaryDirectory() as temporary:
     tfds.disable_progress_bar()
-    Synthetic(data_dir=temporary, file_format=records.FILE_FORMAT).download_and_prepare()
+    images = images_of(arguments.video) if arguments.video else noisy_texture()
+    Clips(images, data_dir=temporary, file_format=records.FILE_FORMAT).download_and_prepare()
     sources.prepare("demo", data_dir or temporary)
     demo = sources.open_split("demo", "train", data_dir or temporary)
-    synthetic = sources.open_split("synthetic", "train", temporary)
+    clips = sources.open_split("clips", "train", temporary)
     cases = [(demo, (demo.videos[0].height, demo.videos[0].width))]
-    cases += [(synthetic, FRAME), (synthetic, (192, 352))]
+    cases += [(clips, FRAME), (clips, (192, 352))]
     for split, size in cases:
       for workers in (0, 1, 2):
         rate = clips_per_second(split, size, workers)
         console.print(
           f"{split.dataset:<20} {size[0]} x {size[1]}  workers {workers}  {rate:7.1f} clips/s"
         )
-      console.print(f"  one clip: {profile(split, size)}", soft_wrap=True)
+      console.print(f"  {profile(split, size)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

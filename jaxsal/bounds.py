@@ -24,7 +24,7 @@ import numpy as np
 from jaxsal.console import track
 from jaxsal.data import transforms
 from jaxsal.data.pipeline import Batch
-from jaxsal.data.sources import Split, Video
+from jaxsal.data.sources import Split, Video, target_records
 from jaxsal.protocols import SEED
 
 # Frames that the mean eye position is taken of, and its size where no network says another: so
@@ -86,7 +86,7 @@ def of_split(split: Split, mean: MeanEyePosition | None) -> dict[str, Bound]:
   if mean is not None:
     bounds["mean eye position"] = mean
   # A set may have been built from a download without the gaze of each observer.
-  if "gaze" in split.features and split.metadata.get("gaze", {}).get(split.name, True):
+  if "gaze" in split.features and split.stated("gaze", True):
     bounds["human infinite"] = functools.partial(human_infinite, split)
   if "exact" in split.features:
     bounds["exact density"] = lambda frame: (_exact_density(split, frame.number), frame)
@@ -109,7 +109,9 @@ def mean_eye_position(
     frames: of a larger split, so many frames are taken, evenly spread.
   """
   total = np.zeros(size)
-  records = np.linspace(0, len(split) - 1, min(len(split), frames)).astype(int).tolist()
+  targets = target_records(split.videos)
+  spread = np.linspace(0, len(targets) - 1, min(len(targets), frames)).astype(int)
+  records = targets[spread].tolist()
   for record in track(records, "mean eye position", len(records), "frames"):
     density = transforms.decode_density(split[record]["density"], split.where(record))
     density = transforms.resize(density, size)
@@ -151,7 +153,10 @@ def _blur_sigma(split: Split, video: Video) -> float:
   """Standard deviation of the set's own blur of fixations into densities, in pixels."""
   if "simulation" in split.metadata:
     return split.metadata["simulation"]["blur_sigma"]
-  return _DHF1K_SIGMA * video.width
+  relative = split.metadata.get("blur_sigma", _DHF1K_SIGMA)  # to the frame's width
+  if isinstance(relative, dict):  # it differs between the videos
+    relative = relative[video.name]
+  return relative * video.width
 
 
 # --- The same for the trainer, on batches of clips at the network's size.

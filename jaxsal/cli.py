@@ -6,8 +6,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxsal.errors import UserError
+
+if TYPE_CHECKING:
+  from jaxsal.gates import Region
 
 _PREDICT = """\
 Writes one saliency map per frame and an overlay video (heat map over the frames, with the original
@@ -15,12 +19,14 @@ time stamps and sound).
 
   jaxsal predict --model=runs/demo clip.mp4 --out=clip_saliency
   jaxsal predict --model=runs/demo *.mp4 --out=saliency --maps=both --no-overlay
+  jaxsal predict --model=runs/gfsal clip.mp4 --out=gates --show-gates --region=40,10,120,90
 
 One video is written into OUT itself, several each into OUT/<name of the video>:
 
   maps/00001.png ...  8-bit grey, the video's own size, each map scaled to a maximum of 255
   maps.npz            'maps' float16 [n, h, w] at the model's size, unscaled; 'times' in seconds
   overlay.mp4         H.264; odd sizes get one more row or column
+  gates.mp4, .png     GFSalNet's weights of appearance and motion: over the frame, and over time
 
 A folder appears when it is complete. Of a damaged video, the frames before the damage are kept in a
 folder that ends in '.incomplete'."""
@@ -49,7 +55,18 @@ model as well.
   report.html   tables, distributions, the best and the worst videos
   videos/       scores of the videos that are done: the same command continues after them
 
-Protocols: dhf1k (the default), mit, stavis. Their shuffled AUCs cannot be compared."""
+Of the audio-visual sets with three splits, the mean over them, of one model or of one for each:
+
+  jaxsal evaluate --model=A --model=B --model=C --dataset=avad --split=test --out=scores
+
+Protocols: dhf1k, mit, and stavis, the default of the audio-visual sets. Their shuffled AUCs cannot
+be compared."""
+
+_COMPARE = """\
+Draws the difference between two evaluations of the same frames: a bar for each video, sorted.
+
+  jaxsal compare scores/avinet scores/avinet_muted --out=sound.png
+  jaxsal compare scores/tsfp scores/vinet --metric=cc --out=difference.pdf"""
 
 _SUBMIT = """\
 Writes a map for every frame of a split in the layout that the DHF1K benchmark takes:
@@ -82,12 +99,15 @@ Builds a data set, once: frames, densities and fixations in files that training 
 
   jaxsal prepare demo --data-dir=data
   jaxsal prepare dhf1k --from=downloads/DHF1K --data-dir=data
+  jaxsal prepare diem --from=downloads/STAViS --data-dir=data
   jaxsal prepare ucf/224x384 --from=downloads/ucf --data-dir=data --jobs=8
 
 Sets of real gaze must be downloaded by you (without --from it says where). NAME alone keeps frames
-at their own size, as evaluation wants them; NAME/192x352 and NAME/224x384 are resized for training.
-Interrupted, the same command continues. What is missing or damaged is named, and stops the build;
-with --skip-bad such videos are left out and listed. --jobs needs Apache Beam (jaxsal[beam])."""
+at their own size, as evaluation wants them; NAME/192x352 and NAME/224x384 are resized for training,
+and NAME/480x640 for GFSalNet, with images of the optical flow: by DIS, or by PWC-Net with
+--flow-from=models/pwcnet. Interrupted, the same command continues. What is missing or damaged is
+named, and stops the build; with --skip-bad such videos are left out and listed. --jobs needs Apache
+Beam (jaxsal[beam])."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,21 +177,48 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument(
     "--mute", action="store_true", help="leave an audio-visual network without the video's sound"
   )
+  _add_flow(sub)
+  _add_sharing(sub)
+  sub.add_argument(
+    "--show-gates", action="store_true", help="also write the video and the plot of GFSalNet's gate"
+  )
+  sub.add_argument(
+    "--region",
+    dest="regions",
+    action="append",
+    default=[],
+    metavar="X0,Y0,X1,Y1",
+    help="where the plot of the gate averages, in pixels of the video; again for more "
+    "(default: the whole frame)",
+  )
   sub.add_argument(
     "--overwrite", action="store_true", help="replace the folder of an earlier prediction"
   )
 
   sub = command("evaluate", _evaluate, "scores of a model or of maps, with a report", _EVALUATE)
   what = sub.add_mutually_exclusive_group(required=True)
-  what.add_argument("--model", metavar="PATH", help="a model folder, a workdir, or a bound")
-  what.add_argument("--maps", metavar="DIR", help="maps of another system")
+  what.add_argument(
+    "--model",
+    action="append",
+    metavar="PATH",
+    help="a model folder, a workdir, or a bound; again for each split of a cross-validation",
+  )
+  what.add_argument("--maps", action="append", metavar="DIR", help="maps of another system")
   _add_split(sub)
-  sub.add_argument("--protocol", default="dhf1k", metavar="NAME", help="default: dhf1k")
+  sub.add_argument("--protocol", metavar="NAME", help="default: what papers follow on the set")
   sub.add_argument(
     "--mute", action="store_true", help="leave an audio-visual network without sound"
   )
   sub.add_argument(
     "--no-bounds", dest="bounds", action="store_false", help="do not score floor and ceiling"
+  )
+
+  sub = command("compare", _compare, "the difference of two evaluations, as a plot", _COMPARE)
+  sub.add_argument("first", metavar="A", type=Path, help="the folder of an evaluation")
+  sub.add_argument("second", metavar="B", type=Path, help="the folder of another one")
+  sub.add_argument("--out", required=True, metavar="FILE", type=Path, help=".png, .pdf or .svg")
+  sub.add_argument(
+    "--metric", default="nss", metavar="NAME", help="as in scores.json; default: nss"
   )
 
   sub = command("submit", _submit, "maps of a split for a benchmark", _SUBMIT)
@@ -212,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
   sub.add_argument(
     "--skip-bad", action="store_true", help="leave out videos that are missing or damaged"
   )
+  _add_flow(sub)
   sub.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
   return parser
 
@@ -249,7 +297,27 @@ def _add_split(sub: argparse.ArgumentParser) -> None:
     metavar="N",
     help="clips at a time, over all devices (default: 1 per CPU, 8 per GPU or TPU)",
   )
+  _add_flow(sub)
+  _add_sharing(sub)
   sub.add_argument("--overwrite", action="store_true", help="delete what OUT holds, begin anew")
+
+
+def _add_flow(sub: argparse.ArgumentParser) -> None:
+  sub.add_argument(
+    "--flow-from",
+    metavar="DIR",
+    help="model folder of the PWC-Net whose optical flow GFSalNet is trained on (default: DIS)",
+  )
+
+
+def _add_sharing(sub: argparse.ArgumentParser) -> None:
+  sub.add_argument(
+    "--sharing",
+    choices=["on", "off"],
+    default="on",
+    help="off: every window is computed from its frames alone, with the same maps, slower and in "
+    "less memory (default: on)",
+  )
 
 
 def _train(args: argparse.Namespace, flags: list[str]) -> int:
@@ -263,16 +331,25 @@ def _predict(args: argparse.Namespace, _: list[str]) -> int:
   from jaxsal.predict import check_free
 
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+  regions = []
+  if args.regions:
+    from jaxsal.gates import Region
+
+    if not args.show_gates:
+      raise UserError("--region needs --show-gates")
+    regions = [Region.parse(text) for text in args.regions]
   errors, jobs = [], []
   for path, folder in zip(args.videos, _folders(args.videos, args.out)):
     try:  # before the network is compiled, which can take a minute
       check_free(folder, args.overwrite)
-      probe(path)
+      info = probe(path)
+      for region in regions:
+        region.check((info.height, info.width))
       jobs.append((path, folder))
     except UserError as error:
       errors.append(error)
   if jobs:
-    errors += _predict_all(args, jobs)
+    errors += _predict_all(args, jobs, regions)
   for error in errors:
     _complain(error)
   if errors and len(args.videos) > 1:
@@ -281,14 +358,24 @@ def _predict(args: argparse.Namespace, _: list[str]) -> int:
   return 2 if errors else 0
 
 
-def _predict_all(args: argparse.Namespace, jobs: list[tuple[Path, Path]]) -> list[UserError]:
+def _predict_all(
+  args: argparse.Namespace, jobs: list[tuple[Path, Path]], regions: "list[Region]"
+) -> list[UserError]:
   """Predicts (video, folder) pairs; one that fails does not stop the others."""
   from jaxsal.caching import enable_compilation_cache
   from jaxsal.console import console
   from jaxsal.predict import Predictor, predict_file
 
   enable_compilation_cache()
-  predictor = Predictor(args.model, batch_size=args.batch_size, blur=args.blur)
+  model, gates = args.model, None
+  options = {"batch_size": args.batch_size, "flow_from": args.flow_from}
+  if args.show_gates:
+    from jaxsal import models
+    from jaxsal.gates import Gates
+
+    model = models.load(model)
+    gates = Gates(model, regions=regions, **options)
+  predictor = Predictor(model, blur=args.blur, sharing=args.sharing == "on", **options)
   console.print(
     f"{args.model}: {predictor.batch_size} clips at a time on {predictor.device}, "
     f"compiled in {predictor.compile_seconds:.1f} s",
@@ -307,6 +394,7 @@ def _predict_all(args: argparse.Namespace, jobs: list[tuple[Path, Path]]) -> lis
         overlay=args.overlay,
         overwrite=args.overwrite,
         mute=args.mute,
+        gates=gates,
       )
     except UserError as error:
       errors.append(error)
@@ -338,6 +426,13 @@ def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
   return 0
 
 
+def _compare(args: argparse.Namespace, _: list[str]) -> int:
+  from jaxsal.report.difference import compare
+
+  compare(args.first, args.second, args.out, metric=args.metric)
+  return 0
+
+
 def _submit(args: argparse.Namespace, _: list[str]) -> int:
   from jaxsal.caching import enable_compilation_cache
   from jaxsal.console import console
@@ -351,8 +446,9 @@ def _submit(args: argparse.Namespace, _: list[str]) -> int:
 
 def _split_options(args: argparse.Namespace) -> dict[str, object]:
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
-  names = ("dataset", "split", "data_dir", "out", "blur", "blur_video", "batch_size", "overwrite")
-  return {name: getattr(args, name) for name in names}
+  names = ("dataset", "split", "data_dir", "out", "blur", "blur_video", "batch_size", "flow_from")
+  options = {name: getattr(args, name) for name in (*names, "overwrite")}
+  return options | {"sharing": args.sharing == "on"}
 
 
 def _folders(videos: list[Path], out: Path) -> list[Path]:
@@ -406,7 +502,12 @@ def _prepare(args: argparse.Namespace, _: list[str]) -> int:
   from jaxsal.data import sources
 
   directory = sources.prepare(
-    args.dataset, args.data_dir, args.source, skip_bad=args.skip_bad, jobs=args.jobs
+    args.dataset,
+    args.data_dir,
+    args.source,
+    skip_bad=args.skip_bad,
+    flow_from=args.flow_from,
+    jobs=args.jobs,
   )
   console.print(f"ready: {directory}", highlight=False, markup=False, soft_wrap=True)
   return 0

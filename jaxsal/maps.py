@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from jaxsal.console import console
+from jaxsal.data import flow as optical_flow
 from jaxsal.data import transforms
 from jaxsal.data.sources import Split
 from jaxsal.errors import UserError
@@ -56,17 +57,20 @@ class ModelMaps:
     blur: float = 0.0,
     batch_size: int | None = None,
     mute: bool = False,
+    flow_from: str | Path | None = None,
+    sharing: bool = True,
   ) -> None:
     """Loads the network, which `compile` makes ready.
 
     Args:
       model: a network, or the path of a model folder or of a training's workdir.
       split: the videos.
-      blur, batch_size: see `jaxsal.predict.Predictor`.
+      blur, batch_size, flow_from, sharing: see `jaxsal.predict.Predictor`.
       mute: leave an audio-visual network without sound.
 
     Raises:
-      UserError: there is no such model, or the set lacks the sound that it needs.
+      UserError: there is no such model, the set lacks the sound that it needs, or `flow_from` is
+        not what it was trained with.
     """
     import safetensors.numpy
 
@@ -76,8 +80,10 @@ class ModelMaps:
     path = str(model) if isinstance(model, str | Path) else None
     self._model = models.load(path) if path else model
     self._split, self._blur, self._batch_size, self._mute = split, blur, batch_size, mute
+    self._flow_from, self._sharing = flow_from, sharing
     if hasattr(self._model, "samples") and not mute:
       split.check_sound()
+    optical_flow.of_model(self._model, flow_from)  # raises now, and not after something was written
     names = {network: name for name, (network, *_) in registry.MODELS.items()}
     # The digest of the model folder's own file, also where the network never was in a file.
     weights = hashlib.sha256(safetensors.numpy.save(folder.arrays(self._model))).hexdigest()
@@ -95,7 +101,9 @@ class ModelMaps:
       "mute": mute,
     }
     size = "{} x {}".format(*self._model.size)
-    self.post_processing = f"blurred with sigma {blur:g} at {size}" if blur else ""
+    steps = ["predicted without sound"] if mute and hasattr(self._model, "samples") else []
+    steps += [f"blurred with sigma {blur:g} at {size}"] if blur else []
+    self.post_processing = ", ".join(steps)
 
   def compile(self) -> None:
     """Compiles the network for all devices; needed before `of_video`.
@@ -103,7 +111,13 @@ class ModelMaps:
     Raises:
       UserError: the network cannot be used so; `blur` or `batch_size` is out of range.
     """
-    predictor = Predictor(self._model, batch_size=self._batch_size, blur=self._blur)
+    predictor = Predictor(
+      self._model,
+      batch_size=self._batch_size,
+      blur=self._blur,
+      flow_from=self._flow_from,
+      sharing=self._sharing,
+    )
     console.print(
       f"{self.about['name']}: {predictor.batch_size} clips at a time on {predictor.device}, "
       f"compiled in {predictor.compile_seconds:.1f} s",

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from jaxsal import console, files
+from jaxsal.data import flow as optical_flow
 from jaxsal.data import video as video_files
 from jaxsal.data.audio import read_sound, waveform
 from jaxsal.data.transforms import resize
@@ -26,13 +27,15 @@ from jaxsal.data.windows import windows
 from jaxsal.errors import UserError
 
 if TYPE_CHECKING:
+  from jaxsal.gates import Gates
   from jaxsal.models.base import SaliencyModel
+  from jaxsal.sharing import Batch
 
 T = TypeVar("T")
 Clips = dict[str, np.ndarray]  # `frames` and what else a network takes, of one clip or of several
 
 # What `predict_file` may leave in a folder, and so what `overwrite` may delete.
-_OUTPUTS = {"maps", "maps.npz", "overlay.mp4"}
+_OUTPUTS = {"maps", "maps.npz", "overlay.mp4", "gates.mp4", "gates.png"}
 # Colours of the overlay for saliency 0..255, as R, G, B: blue, green, yellow, red. Turbo's last
 # eighth goes on to a dark red, which would hide the very thing that is looked at.
 _HEAT = cv2.applyColorMap(np.linspace(0, 224, 256).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[
@@ -49,6 +52,8 @@ def predict(
   batch_size: int | None = None,
   blur: float = 0.0,
   mute: bool = False,
+  flow_from: str | Path | None = None,
+  sharing: bool = True,
 ) -> np.ndarray:
   """The saliency map of every frame of a short video.
 
@@ -57,7 +62,7 @@ def predict(
   Args:
     model: a network, or the path of a model folder or of a training's workdir.
     video: a video file, or its frames: RGB uint8 [n, H, W, 3].
-    batch_size, blur: see `Predictor`.
+    batch_size, blur, flow_from, sharing: see `Predictor`.
     mute: leave an audio-visual network without the video's sound. An array of frames has none.
 
   Returns:
@@ -76,7 +81,8 @@ def predict(
   else:
     info = video_files.probe(video)
     size = info.height, info.width
-  predictor = Predictor(model, batch_size=batch_size, blur=blur)
+  options = {"batch_size": batch_size, "blur": blur, "flow_from": flow_from, "sharing": sharing}
+  predictor = Predictor(model, **options)
   if isinstance(video, np.ndarray):
     maps = predictor.maps(resize(frame, predictor.size) for frame in video)
   else:
@@ -104,6 +110,8 @@ class Predictor:
     *,
     batch_size: int | None = None,
     blur: float = 0.0,
+    flow_from: str | Path | None = None,
+    sharing: bool = True,
   ) -> None:
     """Puts the network on every local device and compiles it.
 
@@ -113,9 +121,14 @@ class Predictor:
         per CPU and 8 per GPU or TPU.
       blur: standard deviation of a Gaussian that smooths each map, in pixels of the map at the
         network's size; 0 for none. TASED-Net's published numbers use 7 at 224 x 384.
+      flow_from: the folder of the PWC-Net that computed the optical flow which the network was
+        trained on; None where that was DIS, and for networks that take none.
+      sharing: whether neighbouring windows share what they have in common, where the network
+        allows it (see `jaxsal.sharing`). The maps are the same, sooner, for more memory.
 
     Raises:
-      UserError: `model` cannot be loaded; `batch_size` or `blur` is out of range.
+      UserError: `model` cannot be loaded; `batch_size` or `blur` is out of range; `flow_from` is
+        not what the network was trained with.
     """
     if batch_size is not None and batch_size < 1:
       raise UserError(f"batch size {batch_size}: must be at least 1.")
@@ -123,6 +136,9 @@ class Predictor:
       raise UserError(f"blur {blur}: must be 0 (none) or a standard deviation in pixels.")
     import jax
     from flax import nnx
+
+    from jaxsal.models.shared_windows import can_share
+    from jaxsal.sharing import ChunkedForward
 
     if isinstance(model, str | Path):
       from jaxsal import models
@@ -138,6 +154,7 @@ class Predictor:
     self._length, self._target, self._padding = model.length, model.target, model.padding
     self._samples = getattr(model, "samples", 0)  # of the waveform that goes with a clip
     self.needs_sound = bool(self._samples)
+    self._flow = optical_flow.of_model(model, flow_from)
 
     mesh = jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
     self._sharding = jax.NamedSharding(mesh, jax.P("data"))
@@ -153,11 +170,18 @@ class Predictor:
     shapes = {"frames": ((self._length, *self.size, 3), np.uint8)}
     if self.needs_sound:
       shapes["waveform"] = (self._samples,), np.float32
+    if self._flow:
+      shapes["flow"] = (*self.size, 3), np.uint8
     batch = {
       name: jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=self._sharding)
       for name, (shape, dtype) in shapes.items()
     }
-    self._forward = jax.jit(forward).lower(self._state, batch).compile()
+    self._chunked = None
+    if sharing and can_share(model):
+      inputs = {name: batch[name] for name in batch if name != "frames"}
+      self._chunked = ChunkedForward(model, self._state, self.batch_size, self._sharding, inputs)
+    else:
+      self._forward = jax.jit(forward).lower(self._state, batch).compile()
     self.compile_seconds = time.perf_counter() - start
 
   def maps(
@@ -171,7 +195,8 @@ class Predictor:
     """One map per target frame, in order, as they become ready.
 
     `frames` is read in one thread and the network runs in another, both a little ahead of whoever
-    takes the maps. 2 T frames and three batches of clips are held at most.
+    takes the maps. 2 T frames and three batches of clips, or of chunks of T clips that share their
+    work (`jaxsal.sharing`), are held at most.
 
     Args:
       frames: RGB uint8 [*size, 3].
@@ -186,7 +211,11 @@ class Predictor:
     Raises:
       UserError: a batch does not fit in the device's memory.
     """
-    batches = _prefetch(self._batches(frames, targets, sound, fps), depth=1)
+    if self._chunked:
+      batches = self._chunked_batches(frames, targets, sound, fps)
+    else:
+      batches = self._batches(frames, targets, sound, fps)
+    batches = _prefetch(batches, depth=1)
     with contextlib.closing(_prefetch(self._run(batches), depth=2 * self.batch_size)) as maps:
       yield from maps
 
@@ -199,11 +228,17 @@ class Predictor:
   ) -> Iterator[tuple[Clips, int]]:
     """What the network takes, of which the first n clips count, and n."""
     clips = []
+    if self._flow:
+      frames = optical_flow.with_neighbours(frames)
     clip_of_every_frame = clips_of(frames, self._length, self._target, self._padding)
     for number, (row, images) in enumerate(clip_of_every_frame):
       if targets is not None and number not in targets:
         continue
-      clip = {"frames": np.stack(images)}
+      clip = {}
+      if self._flow:
+        (pair,) = images
+        clip["flow"], images = optical_flow.motion_image(pair, self._flow), [pair.frame]
+      clip["frames"] = np.stack(images)
       if self.needs_sound:
         clip["waveform"] = waveform(sound, row / fps, fps, self._samples)
       clips.append(clip)
@@ -213,26 +248,59 @@ class Predictor:
     if clips:
       yield _stack(clips + [clips[-1]] * (self.batch_size - len(clips))), len(clips)
 
-  def _run(self, batches: Generator[tuple[Clips, int], None, None]) -> Iterator[np.ndarray]:
+  def _chunked_batches(
+    self,
+    frames: Iterable[np.ndarray],
+    targets: Container[int] | None,
+    sound: np.ndarray | None,
+    fps: float,
+  ) -> "Iterator[Batch]":
+    """The same for windows that share their work."""
+
+    def inputs(row: np.ndarray) -> Clips:
+      if not self.needs_sound:
+        return {}
+      return {"waveform": waveform(sound, row / fps, fps, self._samples)}
+
+    clips = clips_of(frames, self._length, self._target, self._padding)
+    return self._chunked.batches(clips, targets, inputs)
+
+  def _run(
+    self, batches: "Generator[tuple[Clips, int] | Batch, None, None]"
+  ) -> Iterator[np.ndarray]:
+    with contextlib.closing(batches):
+      for batch in batches:
+        for maps in self._timed(self._chunked(batch) if self._chunked else self._plain(*batch)):
+          for saliency in maps:
+            if self._blur:
+              saliency = cv2.GaussianBlur(saliency, (0, 0), self._blur)
+            yield saliency
+
+  def _plain(self, clips: Clips, count: int) -> Iterator[np.ndarray]:
     import jax
 
-    with contextlib.closing(batches):
-      for batch, count in batches:
-        start = time.perf_counter()
-        try:
-          maps = np.asarray(self._forward(self._state, jax.device_put(batch, self._sharding)))
-        except jax.errors.JaxRuntimeError as error:
-          if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-          raise UserError(
-            f"batch size {self.batch_size} does not fit in the memory of {self.device}: "
-            "choose a smaller one (--batch-size)."
-          ) from error
-        self.model_seconds += time.perf_counter() - start
-        for saliency in maps[:count]:
-          if self._blur:
-            saliency = cv2.GaussianBlur(saliency, (0, 0), self._blur)
-          yield saliency
+    yield np.asarray(self._forward(self._state, jax.device_put(clips, self._sharding)))[:count]
+
+  def _timed(self, maps: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same; what computing them takes goes into `model_seconds`."""
+    import jax
+
+    while True:
+      start = time.perf_counter()
+      try:
+        part = next(maps, None)
+      except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+          raise
+        unshared = ", or do without shared work (--sharing=off)" if self._chunked else ""
+        raise UserError(
+          f"batch size {self.batch_size} does not fit in the memory of {self.device}: "
+          f"choose a smaller one (--batch-size){unshared}."
+        ) from error
+      self.model_seconds += time.perf_counter() - start
+      if part is None:
+        return
+      yield part
 
 
 def _stack(clips: list[Clips]) -> Clips:
@@ -258,6 +326,7 @@ def predict_file(
   overlay: bool = True,
   overwrite: bool = False,
   mute: bool = False,
+  gates: "Gates | None" = None,
 ) -> Report:
   """Writes the saliency maps of a video of any length into a folder; memory stays bounded.
 
@@ -267,6 +336,7 @@ def predict_file(
     seconds at which the frames are shown.
   - `overlay.mp4`: the video under its heat map, with its time stamps and its sound
     (`jaxsal.data.video.VideoWriter`).
+  - `gates.mp4` and `gates.png`: see `jaxsal.gates`.
 
   The folder appears when it is complete. Of a damaged video the frames before the damage are
   predicted, into a folder with `.incomplete` behind its name, and the error says so.
@@ -279,6 +349,7 @@ def predict_file(
     overlay: whether to write the third.
     overwrite: whether to replace a folder that an earlier prediction has written.
     mute: leave an audio-visual network without the video's sound.
+    gates: what shows the gate of a GFSalNet, if it is to be shown.
 
   Raises:
     UserError: the video cannot be read or breaks off; `out` is in the way; there is nothing to
@@ -296,6 +367,8 @@ def predict_file(
   with files.replacing_folder(out) as folder:
     sound = None if mute else hear(predictor, path)
     frames, damage = _write(predictor, info, folder, maps, overlay, sound)
+    if gates is not None:
+      gates.write(info, folder)
     if damage:
       incomplete = out.with_name(out.name + ".incomplete")
       shutil.rmtree(incomplete, ignore_errors=True)
@@ -328,7 +401,7 @@ def _write(
   """Writes into `folder` what `predict_file` promises: number of frames, and what ended them."""
   damage: list[video_files.DamagedVideo] = []
   times: list[float] = []
-  frames = _intact(video_files.read_timed_frames(info.path, predictor.size), damage)
+  frames = intact(video_files.read_timed_frames(info.path, predictor.size), damage)
   png, npz = maps in ("png", "both"), maps in ("npz", "both")
   done = 0
   with contextlib.ExitStack() as stack:
@@ -339,7 +412,7 @@ def _write(
     if overlay:
       writer = stack.enter_context(video_files.VideoWriter(folder / "overlay.mp4", info.path))
       # Decoded a second time: frames that wait for their maps would fill gigabytes at full size.
-      again = _prefetch(_intact(video_files.read_timed_frames(info.path), []), depth=4)
+      again = _prefetch(intact(video_files.read_timed_frames(info.path), []), depth=4)
       shown = stack.enter_context(contextlib.closing(again))
     predicted = predictor.maps(_images(frames, times), sound=sound, fps=float(info.fps))
     stack.enter_context(contextlib.closing(predicted))
@@ -458,7 +531,7 @@ def _images(frames: Iterable[video_files.Frame], times: list[float]) -> Iterator
     yield frame.image
 
 
-def _intact(
+def intact(
   frames: Iterable[video_files.Frame], damage: list[video_files.DamagedVideo]
 ) -> Iterator[video_files.Frame]:
   """The frames before the damage, as if the video ended there; `damage` is told."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxsal.console import track
 from jaxsal.data import transforms
-from jaxsal.data.sources import Split, Video
+from jaxsal.data.sources import Split, Video, target_records
 from jaxsal.errors import UserError
 
 SEED = 0
@@ -47,7 +47,7 @@ class Protocol:
   other_map: str
 
   def scored(self, num_frames: int) -> np.ndarray:
-    """The records that count, of a split of so many: int64, ascending."""
+    """The frames that count, of so many of a split: their positions, int64, ascending."""
     if self.most_frames is None or num_frames <= self.most_frames:
       return np.arange(num_frames)
     rng = np.random.default_rng(SEED)
@@ -142,7 +142,8 @@ class Fixations:
     self._first_records = [video.first for video in split.videos]
     self._protocol = protocol
     self._of_video: tuple[int, np.ndarray] = -1, np.empty(0)
-    self.scored = protocol.scored(len(split))
+    targets = target_records(split.videos)
+    self.scored = targets[protocol.scored(len(targets))]
 
   def scored_in(self, video: Video) -> list[int]:
     """The frames of a video that count, numbered within it."""

@@ -42,10 +42,9 @@ DATASETS = {
   "demo": "the demo set",
   "dhf1k": "DHF1K",
   "diem": "DIEM",
-  "diem_meta": "DIEM-Meta",
   "etmd": "ETMD",
   "hollywood2": "Hollywood-2",
-  "ledov_meta": "LEDOV-Meta",
+  "ledov": "LEDOV",
   "summe": "SumMe",
   "ucf": "UCF-Sports",
 }

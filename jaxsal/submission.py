@@ -32,6 +32,8 @@ def submit(
   blur: float = 0.0,
   blur_video: float = 0.0,
   batch_size: int | None = None,
+  flow_from: str | Path | None = None,
+  sharing: bool = True,
   overwrite: bool = False,
 ) -> Path:
   """Writes a map for every frame of a split; called again, it continues.
@@ -41,7 +43,8 @@ def submit(
   predicted, so that maps of two models do not mix.
 
   Args:
-    model, dataset, split, data_dir, blur, blur_video, batch_size: as for `jaxsal.evaluate`.
+    model, dataset, split, data_dir, blur, blur_video, batch_size, flow_from, sharing: as for
+      `jaxsal.evaluate`.
     out: a folder for this run alone.
     overwrite: whether to begin anew in a folder that has maps already.
 
@@ -59,7 +62,8 @@ def submit(
       raise UserError(
         f"{data.where()}: a video is named {video.name!r}, which is no folder's name."
       )
-  maps = ModelMaps(model, data, blur=blur, batch_size=batch_size)
+  options = {"batch_size": batch_size, "flow_from": flow_from, "sharing": sharing}
+  maps = ModelMaps(model, data, blur=blur, **options)
   out = Path(out).expanduser().resolve()
   signature = {
     "jaxsal": importlib.metadata.version("jaxsal"),

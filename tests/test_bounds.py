@@ -1,5 +1,8 @@
 """Bounds: what they predict, and what they are scored against."""
 
+import copy
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -39,7 +42,15 @@ def test_mean_eye_position_of_a_large_split_takes_frames_from_all_over_it(split)
   np.testing.assert_allclose(mean, expected, atol=1e-9)
 
 
-def testhuman_infinite_predicts_the_other_half(split):
+def test_mean_eye_position_of_a_list_of_frames(split):
+  some = copy.copy(split)
+  some.videos = (dataclasses.replace(split.videos[1], listed=(2, 7)),)
+  densities = [frame(split, split.videos[1].first + i).density for i in (2, 7)]
+  expected = np.mean([x / x.sum() for x in densities], axis=0)
+  np.testing.assert_allclose(bounds.mean_eye_position(some, SIZE), expected, atol=1e-9)
+
+
+def test_human_infinite_predicts_the_other_half(split):
   points = np.float32([(10.5, 20.5), (40.5, 8.5), (70.5, 50.5), (33.2, 33.8), (90.1, 60.9)])
   gaze = np.column_stack([points, [3, 1, 4, 5, 9]])
   prediction, truth = bounds.human_infinite(split, frame(split, 7, gaze))

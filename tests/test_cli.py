@@ -170,10 +170,11 @@ def test_prepare(capsys, monkeypatch, tmp_path):
   monkeypatch.setattr("jaxsal.data.sources.prepare", prepare)
   code, out, _ = jaxsal(capsys, "prepare", "demo", f"--data-dir={tmp_path}")
   assert code == 0 and str(tmp_path / "demo") in out
-  jaxsal(capsys, "prepare", "ucf", "--from=there", "--skip-bad", "--jobs=3")
+  jaxsal(capsys, "prepare", "ucf", "--from=there", "--skip-bad", "--flow-from=net", "--jobs=3")
+  options = {"skip_bad": True, "flow_from": "net", "jobs": 3}
   assert given == [
-    ("demo", tmp_path, None, {"skip_bad": False, "jobs": 1}),
-    ("ucf", Path("~/tensorflow_datasets"), Path("there"), {"skip_bad": True, "jobs": 3}),
+    ("demo", tmp_path, None, {"skip_bad": False, "flow_from": None, "jobs": 1}),
+    ("ucf", Path("~/tensorflow_datasets"), Path("there"), options),
   ]
 
 

@@ -1,5 +1,7 @@
 """Evaluation: scores that direct code gives too, runs that continue, and inputs that do not fit."""
 
+import copy
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -330,6 +332,20 @@ def test_a_map_that_is_not_finite_stops(run, tmp_path):
   model.factor[...] = jnp.asarray(jnp.nan)
   with pytest.raises(UserError, match="validation_000, frame 0: the map is not finite"):
     run(model, tmp_path / "out", bounds=False)
+
+
+def test_of_a_list_of_frames_these_are_scored(run, split, finished, tmp_path, monkeypatch):
+  open_split, some = sources.open_split, copy.copy(split)
+  some.videos = tuple(dataclasses.replace(video, listed=(4, 5, 9)) for video in split.videos)
+  monkeypatch.setattr(
+    sources, "open_split", lambda *a: some if a[1] == "validation" else open_split(*a)
+  )
+  summary = run(Movement(), tmp_path / "out", protocol="stavis", bounds=False)
+  assert summary["frames"] == summary["scored_frames"] == 6
+  for number in (0, 1):
+    given, whole = stored(tmp_path / "out", number), stored(finished, number)
+    assert given["frame"].tolist() == [4, 5, 9]
+    np.testing.assert_allclose(given["nss"], whole["nss"][[4, 5, 9]], rtol=1e-5)
 
 
 def test_what_cannot_be_evaluated(run, split, tmp_path, monkeypatch):

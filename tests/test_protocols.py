@@ -121,6 +121,16 @@ def test_a_larger_split_is_sampled(split):
   assert protocols.find("mit").scored(60_273).size == 60_273
 
 
+def test_of_a_list_of_frames_only_these_count():
+  split = Split()
+  split.videos[0] = dataclasses.replace(split.videos[0], listed=(1, 3))
+  split.videos[2] = dataclasses.replace(split.videos[2], listed=(0,))
+  fixations = protocols.Fixations(split, protocols.find("mit"))
+  assert fixations.scored.tolist() == [1, 3, 5, 6, 7, 8, 9, 10, 11, 12]
+  assert [fixations.scored_in(v) for v in split.videos] == [[1, 3], [0, 1, 2, 3, 4, 5, 6], [0]]
+  assert set(fixations._draw(3)) == set(fixations.scored) - {3}
+
+
 def test_descriptions_and_unknown_names():
   texts = protocols.describe(protocols.find("stavis"), "none")
   assert texts["name"] == "stavis" and "then over videos" in texts["mean"]

@@ -61,7 +61,7 @@ def test_rows_are_plausible():
     assert all(0 < row.scores[m] < 1 for m in ("cc", "sim", "auc_judd") if m in row.scores)
     assert 0.5 < row.scores["nss"] < 6
     assert row.source.split(",")[0] in published.NETWORKS.values()
-    assert row.split.split("/")[1] in ("validation", "test")
+    assert row.split.split("/")[1] in ("validation", "test", "meta")
 
 
 def test_every_set_but_the_demo_has_rows():

@@ -14,6 +14,7 @@ from jaxsal.data.sources import Video
 NAN = np.nan
 NSS = ([1.0, NAN, 3.0], [5.0], [NAN, NAN])
 CC = ([0.5, 0.25, 0.0], [1.0], [NAN, 0.5])
+CATEGORIES = {"v0": "nature", "v2": "nature", "v1": "social events", "elsewhere": "others"}
 VIDEOS = tuple(Video(f"v{i}", 0, len(nss), 4, 6, 25.0) for i, nss in enumerate(NSS))
 
 
@@ -30,7 +31,7 @@ def write(out, protocol, nss=NSS):
     "split": "validation",
     "protocol": protocols.describe(protocol, "none"),
   }
-  return scores.write(out, VIDEOS, about, ["floor"], protocol)
+  return scores.write(out, VIDEOS, about, ["floor"], protocol, CATEGORIES)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,46 @@ def test_means(tmp_path, protocol, nss, cc):
   assert [row["scores"]["nss"] for row in summary["videos"]] == [2.0, 5.0, None]
   assert [row["dropped"]["nss"] for row in summary["videos"]] == [1, 0, 2]
   assert json.loads((tmp_path / "scores.json").read_text()) == summary
+
+
+def test_categories(tmp_path):
+  summary = write(tmp_path, protocols.find("stavis"))
+  assert summary["categories"] == {
+    "nature": {
+      "videos": 2,
+      "scores": {"cc": pytest.approx((0.25 + 0.5) / 2), "nss": 2.0},
+      "bounds": {"floor": {"cc": pytest.approx((0.25 + 0.5) / 4), "nss": 1.0}},
+    },
+    "social events": {
+      "videos": 1,
+      "scores": {"cc": 1.0, "nss": 5.0},
+      "bounds": {"floor": {"cc": 0.5, "nss": 2.5}},
+    },
+  }
+  console = Console(width=70, file=io.StringIO())
+  console.print(scores.table(summary))
+  assert "social events: [red]tased" in console.file.getvalue()
+
+
+def test_the_mean_over_splits(tmp_path):
+  summaries = []
+  for number, nss in enumerate((NSS, ([4.0, NAN, 4.0], [4.0], [NAN, 10.0]))):
+    (tmp_path / f"test_{number}").mkdir()
+    summary = write(tmp_path / f"test_{number}", protocols.find("stavis"), nss)
+    summaries.append(summary | {"split": f"test_{number}"})
+  mean = scores.write_folds(tmp_path, summaries, "test")
+  assert mean["scores"]["nss"] == {"mean": pytest.approx((3.5 + 6) / 2), "count": 7, "dropped": 5}
+  assert mean["bounds"]["floor"]["nss"] == pytest.approx((3.5 + 6) / 4)
+  assert mean["splits"]["test_1"]["scores"]["nss"] == 6.0
+  assert mean["protocol"]["mean"].endswith("then over splits") and mean["frames"] == 12
+  assert [(v["split"], v["name"]) for v in mean["videos"]][2:4] == [
+    ("test_0", "v2"),
+    ("test_1", "v0"),
+  ]
+  assert json.loads((tmp_path / "scores.json").read_text()) == mean
+  console = Console(width=70, file=io.StringIO())
+  console.print(scores.table(mean))
+  assert "test_1: [red]tased" in console.file.getvalue()
 
 
 def test_csv(tmp_path):

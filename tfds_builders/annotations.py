@@ -8,7 +8,7 @@ files are preferred: they are lossless and smaller; MATLAB's are read where ther
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +32,9 @@ class Recording:
     maps: folder of the densities; None where they are not public.
     fixations: folder of the fixations, PNG or MATLAB files; None where they are not public.
     fps: frames per second.
-    gaze: the raw gaze records of the observers, one file each (see `read_gaze`).
+    gaze: the files that say who looked where, if there are any: a raw record per observer (see
+      `read_gaze`), or what the set has instead.
+    sound: a file with the sound track, where there is one.
   """
 
   name: str
@@ -42,6 +44,7 @@ class Recording:
   fixations: pathlib.Path | None
   fps: float
   gaze: tuple[pathlib.Path, ...] = ()
+  sound: pathlib.Path | None = None
 
 
 class Frame(NamedTuple):
@@ -140,7 +143,7 @@ def read(recording: Recording) -> Iterator[Frame]:
   count, size = 0, None
   for image, jpeg, path in images:
     size = size or image.shape[:2]
-    _check_size(image[..., 0], size, path or recording.images, "the video's first frame")
+    check_size(image[..., 0], size, path or recording.images, "the video's first frame")
     if count < recording.frames:
       yield _read_annotation(image, jpeg, path, maps[count], points[count], gaze[count])
     count += 1
@@ -177,7 +180,7 @@ def _read_folder(
 ) -> Iterator[tuple[np.ndarray, bytes | None, pathlib.Path]]:
   for path in files(folder, *_IMAGES):
     data = path.read_bytes()
-    image = _decode(data, cv2.IMREAD_COLOR_RGB, path)
+    image = decode(data, cv2.IMREAD_COLOR_RGB, path)
     yield image, data if path.suffix.lower() in _JPEG else None, path
 
 
@@ -194,46 +197,64 @@ def _read_annotation(
   if map_path is not None:
     if path is not None and path.stem != map_path.stem:
       raise UserError(f"{path} stands where {map_path} says {map_path.stem}: a frame is missing")
-    data = map_path.read_bytes()
-    density = _decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, map_path)
-    _check_size(density, size, map_path)
-    png = data if map_path.suffix.lower() == ".png" else None
+    density, png = read_density(map_path, size)
   if fixation_path is not None:
     if fixation_path.stem != map_path.stem:
       raise UserError(f"{fixation_path} stands where {map_path.name} wants its fixations")
     fixated = _read_fixations(fixation_path)
-    _check_size(fixated, size, fixation_path)
+    check_size(fixated, size, fixation_path)
     y, x = np.nonzero(fixated)
     fixations = np.stack([x, y], axis=1).astype(np.float32) + 0.5  # the middle of the pixel
   gaze = gaze * np.float32([size[1] / 640, size[0] / 360, 1])
   inside = transforms.inside(gaze[:, :2], size)
-  return Frame(image, jpeg, density.astype(np.float32), png, fixations, gaze[inside])
+  return Frame(image, jpeg, density, png, fixations, gaze[inside])
+
+
+def read_density(path: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray, bytes | None]:
+  """The density of a frame of this size, float32 [h, w], and the file's bytes if it is a PNG."""
+  data = path.read_bytes()
+  density = decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, path)
+  check_size(density, size, path)
+  return density.astype(np.float32), data if path.suffix.lower() == ".png" else None
 
 
 def _read_fixations(path: pathlib.Path) -> np.ndarray:
   """Where somebody looked: [h, w], not 0 there."""
   if path.suffix.lower() != ".mat":
-    return _decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE, path)
+    return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE, path)
+  (fixated,) = read_mat(path, "I")
+  return np.asarray(fixated)
+
+
+def read_mat(path: pathlib.Path, *names: str) -> list[Any]:
+  """Variables of a MATLAB file; structures are dictionaries, and axes of length 1 are gone.
+
+  Raises:
+    UserError: the file cannot be read, or lacks one of them.
+  """
   try:
-    variables = scipy.io.loadmat(path)
+    variables = scipy.io.loadmat(path, simplify_cells=True)
   except Exception as error:  # scipy has many
     raise UserError(f"{path} is not a MATLAB file, or is damaged ({error})") from error
-  if "I" not in variables:
-    names = [name for name in variables if not name.startswith("__")]
-    raise UserError(f"{path} has no variable I; it has {', '.join(names) or 'none'}")
-  return np.asarray(variables["I"])
+  for name in names:
+    if name not in variables:
+      there = [other for other in variables if not other.startswith("__")]
+      raise UserError(f"{path} has no variable {name}; it has {', '.join(there) or 'none'}")
+  return [variables[name] for name in names]
 
 
-def _decode(data: bytes, flags: int, path: pathlib.Path) -> np.ndarray:
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+def decode(data: bytes, flags: int, path: pathlib.Path) -> np.ndarray:
+  """An encoded image; `path` is named if it cannot be decoded."""
+  image = transforms.decode(data, flags)
   if image is None:
     raise UserError(f"{path} cannot be decoded ({len(data)} bytes)")
   return image
 
 
-def _check_size(
+def check_size(
   image: np.ndarray, size: tuple[int, int], path: pathlib.Path, other: str = "its frame"
 ) -> None:
+  """Raises UserError if the image of `path` has another height and width than `other`."""
   if image.shape != tuple(size):
     shape = " x ".join(map(str, image.shape))
     raise UserError(f"{path} is {shape}, {other} is {size[0]} x {size[1]}")

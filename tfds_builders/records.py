@@ -86,11 +86,21 @@ def gaze_feature() -> tfds.features.Tensor:
   )
 
 
+def flow_feature(height: int | None, width: int | None) -> tfds.features.Image:
+  """The feature of a frame's motion, for GFSalNet."""
+  return tfds.features.Image(
+    shape=(height, width, 3),
+    encoding_format="jpeg",
+    doc="Image of the optical flow from the frame before, see jaxsal.data.flow.",
+  )
+
+
 def sound_feature() -> tfds.features.Tensor:
   """The feature of a video's sound track, held by its first record."""
   return tfds.features.Tensor(
     shape=(None,),
     dtype=np.int16,
+    encoding="bytes",  # else a sample takes 6 bytes, and 50 times as long to read
     doc="In a video's first record its whole sound, mono, 22,050 Hz; else empty.",
   )
 
@@ -114,6 +124,44 @@ def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
     rows.append({"name": video.name, "first": first, **dataclasses.asdict(video)})
     first += video.frames
   return rows
+
+
+# List -> video -> the frames of it that count, numbered from 0, or None for all of them.
+Lists = dict[str, dict[str, list[int] | None]]
+
+
+def lists_table(lists: Lists, videos: Iterable[Video]) -> Lists:
+  """A row of `metadata["lists"]`: the lists of a stored split.
+
+  A list is a part of a split that is opened by a name of its own, as a fold of a cross-validation
+  or the frames of a benchmark; nothing is stored twice.
+
+  Args:
+    lists: may name videos that are not stored, as they are missing or damaged; these are left out,
+      and so are lists without any video.
+    videos: that are stored.
+
+  Raises:
+    ValueError: a frame that the video does not have, or frames that are none or not ascending.
+  """
+  frames = {video.name: video.frames for video in videos}
+  for title, selection in lists.items():
+    for name, listed in selection.items():
+      if listed is None or name not in frames:
+        continue
+      if (
+        not listed
+        or sorted(set(listed)) != listed
+        or not 0 <= listed[0] <= listed[-1] < frames[name]
+      ):
+        raise ValueError(
+          f"list {title!r}: the frames of {name!r} must ascend within 0..{frames[name] - 1}"
+        )
+  stored = {
+    title: {name: listed for name, listed in selection.items() if name in frames}
+    for title, selection in lists.items()
+  }
+  return {title: selection for title, selection in stored.items() if selection}
 
 
 def record(
@@ -158,9 +206,12 @@ def record(
   }
 
 
-def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-  """A frame [h, w, 3] in RGB, uint8, as JPEG."""
-  ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+def encode_jpeg(image: np.ndarray, quality: int = 95, *, full_colour: bool = False) -> bytes:
+  """A frame [h, w, 3] in RGB, uint8, as JPEG; `full_colour` keeps colour as fine as brightness."""
+  parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
+  if full_colour:
+    parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+  ok, data = cv2.imencode(".jpg", image[..., ::-1], parameters)
   if not ok:
     raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as JPEG")
   return data.tobytes()

@@ -10,6 +10,7 @@ nothing that could be taken for a set before it is whole.
 import abc
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -24,13 +25,15 @@ from tensorflow_datasets.core import example_serializer, file_adapters, naming
 from tensorflow_datasets.core import splits as splits_lib
 
 from jaxsal.console import console, progress
+from jaxsal.data import flow as optical_flow
+from jaxsal.data.audio import read_sound
 from jaxsal.errors import UserError
 from tfds_builders import annotations, records
 from tfds_builders.annotations import Recording
 
 # A shard is closed at so many frames. Hollywood-2 becomes 450 of them: few enough to keep open.
 _SHARD_FRAMES = 1000
-JPEG_QUALITY = 95
+JPEG_QUALITY = 90
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -40,14 +43,16 @@ class SizeConfig(tfds.core.BuilderConfig):
   Attributes:
     size: height and width of frames and maps in pixels; None: as they are.
     jpeg_quality: of frames that are encoded anew. Native frames in JPEG files stay as they are.
+    flow: whether images of the optical flow are stored, computed at this size.
   """
 
   size: tuple[int, int] | None = None
   jpeg_quality: int = JPEG_QUALITY
+  flow: bool = False
 
 
 def size_configs() -> list[SizeConfig]:
-  """The native size, TSFP-Net's, and the other networks'."""
+  """The native size, TSFP-Net's, the other 3-D networks', and GFSalNet's, with optical flow."""
   sizes = [(192, 352), (224, 384)]
   return [
     SizeConfig(name="native", description="Frames of the size they have."),
@@ -55,14 +60,20 @@ def size_configs() -> list[SizeConfig]:
       SizeConfig(name=f"{h}x{w}", size=(h, w), description=f"Resized to {h} x {w} pixels.")
       for h, w in sizes
     ),
+    SizeConfig(
+      name="480x640",
+      size=(480, 640),
+      flow=True,
+      description="Resized to 480 x 640 pixels, with images of the optical flow.",
+    ),
   ]
 
 
 class Register(NamedTuple):
-  """How many videos and frames a complete split has."""
+  """How many videos and frames a complete split has; None where nobody has said how many."""
 
   videos: int
-  frames: int
+  frames: int | None
 
 
 class _Shard(NamedTuple):
@@ -92,6 +103,9 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   Attributes:
     REGISTER: split -> what a complete download has.
     ANNOTATED: the splits whose densities and fixations are public.
+    GAZE: whether the gaze of each observer may be there.
+    SOUND: whether the videos have sound, which their networks need.
+    PROTOCOL: by which `jaxsal evaluate` scores the set unless it is told another.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -103,56 +117,88 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   REGISTER: dict[str, Register]
   ANNOTATED: tuple[str, ...]
   GAZE = False
+  SOUND = False
+  PROTOCOL = "dhf1k"
 
   def __init__(
-    self, *, skip_bad: bool = False, file_format: str | None = None, **kwargs: Any
+    self,
+    *,
+    skip_bad: bool = False,
+    flow_from: str | pathlib.Path | None = None,
+    file_format: str | None = None,
+    **kwargs: Any,
   ) -> None:
     """As every TFDS builder, and:
 
     Args:
       skip_bad: leave out videos that are missing or damaged, instead of stopping at the first.
+      flow_from: model folder of the PWC-Net that computes the optical flow; None: DIS does.
       file_format: ArrayRecord, unless another one is named.
       **kwargs: TFDS's.
     """
     self._skip_bad, self._skipped = skip_bad, []
+    self._flow_from, self._flow = flow_from, optical_flow.estimator(flow_from)
     super().__init__(file_format=file_format or records.FILE_FORMAT, **kwargs)
 
   def __getstate__(self) -> dict[str, Any]:
     # TFDS pickles a builder as its own arguments, without ours; Beam's workers get it like this.
     state = super().__getstate__()["_original_state"]
-    return {"_original_state": {**state, "skip_bad": self._skip_bad}}
+    ours = {"skip_bad": self._skip_bad, "flow_from": self._flow_from}
+    return {"_original_state": {**state, **ours}}
 
   @abc.abstractmethod
   def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
     """The videos of each split in `folder`; what is missing goes into `problems`."""
 
+  def _lists(
+    self, folder: pathlib.Path, found: dict[str, list[Recording]], problems: list[str]
+  ) -> dict[str, records.Lists]:
+    """Parts of stored splits that have names of their own: stored split -> lists of it.
+
+    They may name videos that are not among those `found`. What is wrong with the lists goes into
+    `problems`.
+    """
+    return {}
+
+  def _frames(self, recording: Recording) -> Iterator[annotations.Frame]:
+    """The frames of a video, decoded and checked; see `annotations.read`."""
+    return annotations.read(recording)
+
   def _info(self) -> tfds.core.DatasetInfo:
     config = self.builder_config
     size = config.size or (None, None)
-    gaze = {"gaze": records.gaze_feature()} if self.GAZE else {}
+    extra = {"gaze": records.gaze_feature()} if self.GAZE else {}
+    if self.SOUND:
+      extra["audio"] = records.sound_feature()
+    if config.flow:
+      extra["flow"] = records.flow_feature(*size)
     return tfds.core.DatasetInfo(
       builder=self,
       description=self.DESCRIPTION,
       homepage=self.HOMEPAGE,
       citation=self.CITATION,
-      features=records.features(*size, **gaze),
+      features=records.features(*size, **extra),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(
         annotated={split: split in self.ANNOTATED for split in self.REGISTER},
         jpeg_quality=config.jpeg_quality,
+        protocol=self.PROTOCOL,
+        flow=self._flow.method if config.flow else None,
       ),
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
     folder, problems = pathlib.Path(dl_manager.manual_dir), []
     found = self._recordings(folder, problems)
+    self._found_lists = self._lists(folder, found, problems)
     for split, register in self.REGISTER.items():
       videos = found.setdefault(split, [])
       frames = sum(recording.frames for recording in videos)
-      if (len(videos), frames) != register:
+      if (len(videos), frames) != (register.videos, register.frames or frames):
+        known = "" if register.frames is None else f" with {register.frames}"
         problems.append(
           f"{split}: {len(videos)} videos with {frames} frames; the complete set has"
-          f" {register.videos} with {register.frames}"
+          f" {register.videos}{known}"
         )
     if not any(found.values()):
       raise UserError(
@@ -161,7 +207,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     if problems and not self._skip_bad:
       raise UserError(
         f"{folder} is not the whole of {self.name}:\n  "
-        + "\n  ".join(_shortened(problems))
+        + "\n  ".join(shortened(problems))
         + "\nDownload what is missing, or build what is there with --skip-bad."
       )
     self._skipped = problems
@@ -179,12 +225,18 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         damaged one stands before it: shards are written independently of one another.
     """
     size, quality = self.builder_config.size, self.builder_config.jpeg_quality
-    for index, frame in enumerate(annotations.read(recording)):
+    silence = np.zeros(0, np.int16)
+    sound = read_sound(recording.sound) if recording.sound else None
+    for index, (frame, motion) in enumerate(self._with_motion(self._frames(recording))):
       native = frame.image.shape[:2]
       scale = np.divide(size or native, native)[::-1]
-      gaze = {}
+      extra = {}
       if self.GAZE:
-        gaze["gaze"] = frame.gaze * np.float32([*scale, 1])
+        extra["gaze"] = frame.gaze * np.float32([*scale, 1])
+      if self.SOUND:
+        extra["audio"] = silence if index or sound is None else sound
+      if motion is not None:
+        extra["flow"] = records.encode_jpeg(motion, quality, full_colour=True)
       yield records.record(
         video=number,
         index=index,
@@ -192,8 +244,20 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         density=_encode_density(frame, size),
         fixations=frame.fixations * scale,
         size=size or native,
-        **gaze,
+        **extra,
       )
+
+  def _with_motion(
+    self, frames: Iterator[annotations.Frame]
+  ) -> Iterator[tuple[annotations.Frame, np.ndarray | None]]:
+    """Every frame, and the image of its motion if the configuration has them."""
+    if not self.builder_config.flow:
+      yield from ((frame, None) for frame in frames)
+      return
+    frames, ahead = itertools.tee(frames)
+    images = (annotations.resize(frame.image, self.builder_config.size) for frame in ahead)
+    for frame, pair in zip(frames, optical_flow.with_neighbours(images)):
+      yield frame, optical_flow.motion_image(pair, self._flow.flow)
 
   def _generate_splits(
     self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
@@ -206,15 +270,18 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     _open_parts(parts, self._signature(found))
     self._write_shards([s for s in shards if not self._is_written(s)], shards, download_config)
 
-    infos, videos, skipped = [], {}, self._skipped
+    infos, videos, lists, silent, skipped = [], {}, {}, [], self._skipped
     for split in found:
       summaries = [(s, json.loads(s.summary.read_text())) for s in shards if s.split == split]
       skipped += [f"{split}: {text}" for _, summary in summaries for text in summary["skipped"]]
+      silent += [name for _, summary in summaries for name in summary["silent"]]
       whole = [(shard, summary) for shard, summary in summaries if summary["videos"]]
       if not whole:
         continue
       rows = [records.Video(**row) for _, summary in whole for row in summary["videos"]]
       videos[split] = records.videos_table(rows)
+      if split in self._found_lists:
+        lists[split] = records.lists_table(self._found_lists[split], rows)
       template = naming.ShardedFileTemplate(
         data_dir=target, dataset_name=self.name, split=split, filetype_suffix=records.FILE_FORMAT
       )
@@ -231,14 +298,19 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     shutil.rmtree(parts)
     if not infos:
       raise UserError(f"no video of {self.name} could be read:\n  " + "\n  ".join(skipped))
-    self.info.metadata.update(videos=videos, skipped=skipped)
+    self.info.metadata.update(videos=videos, lists=lists, skipped=skipped)
     for text in skipped:
       console.print(f"left out: {text}", highlight=False, markup=False, soft_wrap=True)
+    for name in silent:
+      text = f"{name}: no sound, taken as silence"
+      console.print(text, highlight=False, markup=False, soft_wrap=True)
     return infos
 
   def _signature(self, found: dict[str, list[Recording]]) -> str:
     """Changes when the shards of an interrupted build no longer fit the folder or this code."""
-    text = repr((self.info.full_name, dataclasses.asdict(self.builder_config), found))
+    text = repr(
+      (self.info.full_name, dataclasses.asdict(self.builder_config), self._flow.method, found)
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
   def _is_written(self, shard: _Shard) -> bool:
@@ -300,7 +372,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _write_shard(self, shard: _Shard, advance: Any = lambda frames: None) -> None:
     features = self.info.features
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    rows, skipped, size = [], [], 0
+    rows, skipped, silent, size = [], [], [], 0
 
     def examples() -> Iterator[tuple[int, bytes]]:
       nonlocal size
@@ -324,6 +396,8 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "fps": recording.fps,
           }
         )
+        if self.SOUND and not video[0]["audio"].size:
+          silent.append(recording.name)
         for record in video:
           data = serializer.serialize_example(features.encode_example(record))
           size += len(data)
@@ -334,7 +408,9 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     adapter.write_examples(partial, examples())
     os.replace(partial, shard.path)
     summary = shard.summary.with_suffix(".partial.json")
-    summary.write_text(json.dumps({"videos": rows, "skipped": skipped, "bytes": size}))
+    summary.write_text(
+      json.dumps({"videos": rows, "skipped": skipped, "silent": silent, "bytes": size})
+    )
     os.replace(summary, shard.summary)
 
 
@@ -383,18 +459,19 @@ def _open_parts(parts: pathlib.Path, signature: str) -> None:
 
 
 def _encode_frame(frame: annotations.Frame, size: tuple[int, int] | None, quality: int) -> bytes:
-  if size is None and frame.jpeg is not None:
+  if frame.jpeg is not None and size in (None, frame.image.shape[:2]):
     return frame.jpeg
   return records.encode_jpeg(annotations.resize(frame.image, size), quality)
 
 
 def _encode_density(frame: annotations.Frame, size: tuple[int, int] | None) -> bytes:
-  if size is None and frame.density_png is not None:
+  if frame.density_png is not None and size in (None, frame.image.shape[:2]):
     return frame.density_png
   return records.encode_map(annotations.resize(frame.density, size))
 
 
-def _shortened(lines: Sequence[str], most: int = 20) -> list[str]:
+def shortened(lines: Sequence[str], most: int = 20) -> list[str]:
+  """The first lines, and how many more there are."""
   return [*lines[:most], *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 

@@ -7,6 +7,8 @@ A batch is a dict of NumPy arrays, b clips of t frames of h x w pixels:
 - `fixations` uint8 [b, h, w], 1 where somebody looked at the target frame;
 - `waveform` float32 [b, samples], the sound of the clip, if `samples` is asked for (see
   `jaxsal.data.audio.waveform`);
+- `flow` uint8 [b, h, w, 3], the image of the target frame's motion, if it is asked for: as the data
+  set stores it, or else computed by DIS between frames of this size (see `jaxsal.data.flow`);
 - `mask` float32 [b], 0 in rows that must not count;
 - in evaluation also `video` and `frame`, int32 [b], which name the target frame.
 
@@ -25,13 +27,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import grain
 import numpy as np
 from absl import flags
 
+from jaxsal.data import flow as optical_flow
 from jaxsal.data import transforms
 from jaxsal.data.audio import waveform
 from jaxsal.data.sources import Split, Video
@@ -56,6 +59,7 @@ def train_batches(
   batch_size: int,
   seed: int,
   samples: int = 0,
+  flow: bool = False,
   weights: Sequence[float] | None = None,
   start: int = 0,
   workers: int = 0,
@@ -65,9 +69,10 @@ def train_batches(
 ) -> grain.DatasetIterator[Batch]:
   """Random windows, for ever: in an epoch, every video gives one, in an order of its own.
 
-  The target frame is drawn among `training_targets`, and again while nobody looked at it. Where
-  nobody looked at any, the last draw stands, with mask 0. Epochs follow one another without a gap,
-  so a batch may hold the end of one and the beginning of the next.
+  The target frame is drawn among `training_targets` that count (`Video.targets`; where none of
+  these has T real frames around it, among all that count), and again while nobody looked at it.
+  Where nobody looked at any, the last draw stands, with mask 0. Epochs follow one another without
+  a gap, so a batch may hold the end of one and the beginning of the next.
 
   Batch i is a function of (seed, i): to resume after k batches, pass `start=k`, with any number of
   workers. The clips of all processes' batches i, together, are those that one process would get
@@ -81,6 +86,7 @@ def train_batches(
     batch_size: b, clips in a batch of this process.
     seed: of the shuffling, the draws and the flips.
     samples: length of the waveform that the network takes; 0 for none.
+    flow: whether the network takes images of the optical flow.
     weights: of each split, > 0: clips come from it in this proportion, whatever its size, and it
       goes through epochs of its own.
     start: number of batches that were drawn already.
@@ -104,8 +110,8 @@ def train_batches(
     (videos[0] if weights is None else grain.MapDataset.mix(videos, weights).seed(seed))
     .random_map(_DrawWindow(length, target, padding, flip))
     .slice(slice(process_index, None, process_count))
-    .map(_LoadClip(tuple(size), samples))
-    .batch(batch_size)
+    .map(_LoadClip(tuple(size), samples, flow))
+    .batch(batch_size, batch_fn=_stack)
     .slice(slice(start, None))
   )
   return iter(_prefetch(clips, workers, threads=min(os.cpu_count() or 1, _THREADS)))
@@ -120,6 +126,7 @@ def eval_batches(
   padding: Padding,
   batch_size: int,
   samples: int = 0,
+  flow: bool = False,
   first_frames: int | None = None,
   stride: int = 1,
   workers: int = 0,
@@ -138,7 +145,8 @@ def eval_batches(
     size: height and width of the frames and maps.
     batch_size: b, clips in a batch of this process.
     samples: length of the waveform that the network takes; 0 for none.
-    first_frames: target frames per video, counted from its beginning; all by default.
+    flow: whether the network takes images of the optical flow.
+    first_frames: target frames per video, the first ones of those that count; all by default.
     stride: every how many frames is a target.
     workers, process_index, process_count: as for `train_batches`.
   """
@@ -147,7 +155,7 @@ def eval_batches(
   rows = [
     (number, frame)
     for number, video in enumerate(split.videos)
-    for frame in range(0, min(video.frames, first_frames or video.frames), stride)
+    for frame in video.targets[: first_frames or None : stride]
   ]
   num_batches = math.ceil(len(rows) / (batch_size * process_count))
   share = num_batches * batch_size
@@ -155,8 +163,8 @@ def eval_batches(
   rows = np.asarray(rows, np.int32)[process_index * share : (process_index + 1) * share]
   clips = (
     grain.MapDataset.source(rows)
-    .map(_LoadRow(split, length, tuple(size), target, padding, samples))
-    .batch(batch_size)
+    .map(_LoadRow(split, length, tuple(size), target, padding, samples, flow))
+    .batch(batch_size, batch_fn=_stack)
   )
   # One thread: two would decode the frames that their batches share twice.
   return EvalBatches(num_batches, _prefetch(clips, workers, threads=1))
@@ -200,7 +208,9 @@ class _DrawWindow:
   def __call__(self, source: tuple[Split, Video], rng: np.random.Generator) -> _Window:
     split, video = source
     flip = self.flip and rng.random() < 0.5
-    for frame in rng.permutation(training_targets(video.frames, self.length, self.target)).tolist():
+    whole = training_targets(video.frames, self.length, self.target)
+    targets = [frame for frame in video.targets if frame in whole] or video.targets
+    for frame in rng.permutation(targets).tolist():
       fixations = split.fixations(video.first + frame)
       fixated = transforms.inside(fixations, (video.height, video.width)).any()
       if fixated:
@@ -212,15 +222,16 @@ class _DrawWindow:
 
 @dataclasses.dataclass(frozen=True)
 class _LoadClip:
-  """Window -> one row of a training batch."""
+  """Window -> one row of a training batch; see `_load`."""
 
   size: tuple[int, int]
   samples: int
+  flow: bool
 
-  def __call__(self, window: _Window) -> Batch:
+  def __call__(self, window: _Window) -> dict[str, Any]:
     split = window.split
     read_frame = functools.partial(_read_frame, split, self.size)
-    return _load(window, self.size, self.samples, read_frame, split.sound)
+    return _load(window, self.size, self.samples, self.flow, read_frame, split.sound)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,55 +244,62 @@ class _LoadRow:
   target: Target
   padding: Padding
   samples: int
+  flow: bool
 
   @functools.cached_property  # made by the process that reads, so never sent to a worker
   def read_frame(self) -> Callable[[int], np.ndarray]:
     """Frames that the next windows need again are kept: T of them, or 2T - 1 around frame T - 1,
-    where windows stop looking ahead and start looking back."""
+    where windows stop looking ahead and start looking back. One more, for the flow where T is 1."""
     read = functools.partial(_read_frame, self.split, self.size)
-    return functools.lru_cache(maxsize=2 * self.length)(read)
+    return functools.lru_cache(maxsize=2 * self.length + 1)(read)
 
   @functools.cached_property
   def read_sound(self) -> Callable[[Video], np.ndarray]:
     """The sound of the latest video is kept, for all of its frames."""
     return functools.lru_cache(maxsize=1)(self.split.sound)
 
-  def __call__(self, row: np.ndarray) -> Batch:
+  def __call__(self, row: np.ndarray) -> dict[str, Any]:
     number, frame = row.tolist()
     name = {"video": np.int32(number), "frame": np.int32(frame)}
     if number < 0:
       row = {
-        "frames": np.zeros((self.length, *self.size, 3), np.uint8),
+        "frames": [np.zeros((*self.size, 3), np.uint8)] * self.length,
+        "flip": False,
         "density": np.zeros(self.size, np.float32),
         "fixations": np.zeros(self.size, np.uint8),
         "mask": np.float32(0),
       }
       if self.samples:
         row["waveform"] = np.zeros(self.samples, np.float32)
+      if self.flow:
+        row["flow"] = np.zeros((*self.size, 3), np.uint8)
       return row | name
     video = self.split.videos[number]
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
     records = (video.first + frames).tolist()
     window = _Window(self.split, video, records, video.first + frame)
-    return _load(window, self.size, self.samples, self.read_frame, self.read_sound) | name
+    readers = self.read_frame, self.read_sound
+    return _load(window, self.size, self.samples, self.flow, *readers) | name
 
 
 def _load(
   window: _Window,
   size: tuple[int, int],
   samples: int,
+  flow: bool,
   read_frame: Callable[[int], np.ndarray],
   read_sound: Callable[[Video], np.ndarray],
-) -> Batch:
-  """Reads what the window names; a frame that it repeats is read once."""
+) -> dict[str, Any]:
+  """A row for `_stack`; a frame that the window repeats is read once."""
   mirror = transforms.flip if window.flip else lambda image: image
-  frames = {record: mirror(read_frame(record)) for record in set(window.records)}
+  frames = {record: read_frame(record) for record in set(window.records)}
   target = window.split[window.target]
   density = transforms.decode_density(target["density"], window.split.where(window.target))
   frame_size = (window.video.height, window.video.width)
   fixations = transforms.fixation_map(target["fixations"], frame_size, size)
   row = {
-    "frames": np.stack([frames[record] for record in window.records]),
+    "frames": [frames[record] for record in window.records],
+    "flip": window.flip,
     "density": mirror(transforms.resize(density, size)),
     "fixations": mirror(fixations),
     "mask": np.float32(window.mask),
@@ -290,12 +308,41 @@ def _load(
     video = window.video
     times = (np.asarray(window.records) - video.first) / video.fps
     row["waveform"] = waveform(read_sound(video), times, video.fps, samples)
+  if flow:
+    if "flow" in target:
+      image = transforms.decode_frame(target["flow"], window.split.where(window.target))
+      image = transforms.resize(image, size)
+    else:
+      image = _motion(window, read_frame)
+    row["flow"] = optical_flow.mirror(image) if window.flip else image
   return row
 
 
+def _motion(window: _Window, read_frame: Callable[[int], np.ndarray]) -> np.ndarray:
+  """The image of the target frame's motion, by DIS."""
+  step = optical_flow.neighbour(window.target - window.video.first, window.video.frames)
+  frames = (read_frame(record) for record in (window.target, window.target + step))
+  return optical_flow.motion_image(optical_flow.Neighbours(*frames, step))
+
+
 def _read_frame(split: Split, size: tuple[int, int], record: int) -> np.ndarray:
-  frame = transforms.decode_frame(split[record]["image"], split.where(record))
+  frame = transforms.decode_frame(split.image(record), split.where(record))
   return transforms.resize(frame, size)
+
+
+def _stack(rows: Sequence[dict[str, Any]]) -> Batch:
+  """Rows -> batch. The frames are most of its bytes: they are mirrored as they are copied."""
+  alike = [key for key in rows[0] if key not in ("frames", "flip")]
+  batch = {key: np.stack([row[key] for row in rows]) for key in alike}
+  first = rows[0]["frames"]
+  batch["frames"] = np.empty((len(rows), len(first), *first[0].shape), np.uint8)
+  for row, clip in zip(rows, batch["frames"]):
+    for frame, place in zip(row["frames"], clip):
+      if row["flip"]:
+        cv2.flip(frame, 1, dst=place)
+      else:
+        place[...] = frame
+  return batch
 
 
 def _prefetch(batches: grain.MapDataset, workers: int, threads: int) -> grain.IterDataset:

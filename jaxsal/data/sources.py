@@ -9,6 +9,7 @@ import importlib
 import pathlib
 import pkgutil
 import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,11 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 
 from jaxsal.console import console
+from jaxsal.data import flow
 from jaxsal.errors import UserError
+
+# So many lines say what is not in a set that was built from an incomplete download.
+_SKIPPED_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Video:
     frames: number of frames.
     height, width: of the stored frames, in pixels; fixations are in these pixels.
     fps: frames per second.
+    listed: numbers of the frames that count, ascending, if the split is a list of frames; see
+      `targets`.
   """
 
   name: str
@@ -37,6 +44,18 @@ class Video:
   height: int
   width: int
   fps: float
+  listed: tuple[int, ...] | None = None
+
+  @property
+  def targets(self) -> Sequence[int]:
+    """Numbers of the frames that are predicted and scored; windows see all frames."""
+    return range(self.frames) if self.listed is None else self.listed
+
+
+def target_records(videos: Collection[Video]) -> np.ndarray:
+  """The records of the `targets` of videos, in their order: int64 [n]."""
+  parts = [video.first + np.asarray(video.targets, np.int64) for video in videos]
+  return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 class Split:
@@ -46,9 +65,15 @@ class Split:
   (float32 [n, 2]) and what else the data set has. It pickles as its path, so that a worker process
   opens the files for itself.
 
+  A data set may have lists as well, under which parts of a stored split are opened: some of its
+  videos (the folds of a cross-validation), or some of the frames of these. Records are numbered
+  within the list, as if its videos had been stored alone.
+
   Attributes:
     dataset: full name with configuration and version, as in `demo/tiny/1.1.0`.
-    name: of the split.
+    name: of the split, or of the list.
+    stored: name of the stored split that it is, or is a part of.
+    names: all splits and lists of the data set.
     videos: its videos, in the order of their records.
     metadata: what else the builder says of the whole data set.
     features: names of what a record holds.
@@ -64,17 +89,20 @@ class Split:
     except Exception as error:  # TFDS has many
       raise UserError(f"{_damaged(self._directory)} ({error})") from error
     self.dataset, self.name = builder.info.full_name, name
-    if name not in builder.info.splits:
+    lists = _lists(self.metadata)
+    self.names = (*builder.info.splits, *lists)
+    if name not in self.names:
       raise UserError(
-        f"Split {name!r} is not in {self.dataset}: use one of {', '.join(builder.info.splits)}."
+        f"Split {name!r} is not in {self.dataset}: use one of {', '.join(self.names)}."
       )
-    if videos is None or name not in videos:
+    self.stored, selection = lists.get(name, (name, None))
+    if videos is None or self.stored not in videos:
       raise UserError(
         f"{self.dataset} in {self._directory} has no table of videos for {name!r}: it was not"
         f" written by a builder of this project (they are {', '.join(known_datasets())})."
       )
-    self.videos = tuple(Video(**row) for row in videos[name])
-    missing = [path for path in builder.info.splits[name].filepaths if not path.exists()]
+    stored_videos = tuple(Video(**row) for row in videos[self.stored])
+    missing = [path for path in builder.info.splits[self.stored].filepaths if not path.exists()]
     if missing:
       raise UserError(f"{_damaged(self._directory)} ({missing[0].name} is missing)")
     encoded = {
@@ -83,11 +111,18 @@ class Split:
       if isinstance(feature, tfds.features.Image)
     }
     self.features = frozenset(builder.info.features)
-    self._records = builder.as_data_source(name, decoders=encoded)
-    if len(self) != sum(video.frames for video in self.videos):
+    self._records = builder.as_data_source(self.stored, decoders=encoded)
+    self._alone = {}
+    for key in ("image", "fixations"):
+      alone = tfds.features.FeaturesDict({key: builder.info.features[key]})
+      self._alone[key] = alone, {key: encoded[key]} if key in encoded else None
+    if len(self._records) != sum(video.frames for video in stored_videos):
       raise UserError(
-        f"{_damaged(self._directory)} ({len(self)} records do not fit the table of videos)"
+        f"{_damaged(self._directory)} ({len(self._records)} records do not fit the table of videos)"
       )
+    self.videos, self._numbers = stored_videos, np.arange(len(self._records))
+    if selection is not None:
+      self.videos, self._numbers = _select(stored_videos, selection)
 
   def __reduce__(self) -> tuple[type["Split"], tuple[pathlib.Path, str]]:
     return Split, (self._directory, self.name)
@@ -97,21 +132,39 @@ class Split:
 
   def __len__(self) -> int:
     """Number of records, which are frames."""
-    return len(self._records)
+    return len(self._numbers)
 
   def __getitem__(self, record: int) -> dict[str, Any]:
+    return self._read(record, lambda number: self._records[number])
+
+  def image(self, record: int) -> bytes:
+    """The encoded frame, which alone is read in half the time of the whole record."""
+    return self._read_alone(record, "image")
+
+  def fixations(self, record: int) -> np.ndarray:
+    """Fixations of a frame, float32 [n, 2], (x, y) in pixels."""
+    return self._read_alone(record, "fixations")
+
+  def _read_alone(self, record: int, key: str) -> Any:
+    features, decoders = self._alone[key]
+    source = self._records.data_source
+    return self._read(
+      record, lambda number: features.deserialize_example_np(source[number], decoders=decoders)
+    )[key]
+
+  def _read(self, record: int, read: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     if not 0 <= record < len(self):
       raise IndexError(f"Record {record} is not in 0..{len(self) - 1} of {self.where()}.")
     try:
-      return self._records[int(record)]
+      return read(int(self._numbers[record]))
     except Exception as error:  # the C++ reader and protobuf have their own types of error
       raise UserError(
         f"{_damaged(self._directory)} (record {record} of {self.name!r}: {error})"
       ) from error
 
-  def fixations(self, record: int) -> np.ndarray:
-    """Fixations of a frame, float32 [n, 2], (x, y) in pixels; decodes no image."""
-    return self[record]["fixations"]
+  def stated(self, key: str, default: Any) -> Any:
+    """What the metadata states of the stored split under `key`, as in `annotated`."""
+    return self.metadata.get(key, {}).get(self.stored, default)
 
   def check_sound(self) -> None:
     """Raises UserError if the set was built without sound."""
@@ -119,6 +172,11 @@ class Split:
       raise UserError(
         f"{self.dataset} has no sound, which the network needs: use an audio-visual set."
       )
+
+  @property
+  def flow_method(self) -> str:
+    """How the optical flow was computed that is stored, or that is computed where none is."""
+    return self.metadata.get("flow") or "dis"
 
   def sound(self, video: Video) -> np.ndarray:
     """The sound track of a video, int16 [n] at 22,050 Hz (see `jaxsal.data.audio`).
@@ -133,17 +191,58 @@ class Split:
     return split if record is None else f"record {record} of {split}"
 
 
+def _lists(metadata: dict[str, Any]) -> dict[str, tuple[str, dict[str, list[int] | None]]]:
+  """Name of a list -> the stored split that it is a part of, and the part."""
+  return {
+    name: (stored, selection)
+    for stored, of_split in metadata.get("lists", {}).items()
+    for name, selection in of_split.items()
+  }
+
+
+def _select(
+  stored: Sequence[Video], selection: dict[str, list[int] | None]
+) -> tuple[tuple[Video, ...], np.ndarray]:
+  """The videos of a list, and the stored record of each of its records: int64 [n]."""
+  videos, numbers, first = [], [np.zeros(0, np.int64)], 0
+  for video in stored:
+    if video.name in selection:
+      frames = selection[video.name]
+      listed = None if frames is None else tuple(frames)
+      videos.append(dataclasses.replace(video, first=first, listed=listed))
+      numbers.append(np.arange(video.first, video.first + video.frames))
+      first += video.frames
+  return tuple(videos), np.concatenate(numbers)
+
+
 def open_split(dataset: str, split: str, data_dir: str | pathlib.Path) -> Split:
-  """Opens a split of a prepared data set.
+  """Opens a split, or a list, of a prepared data set.
 
   Args:
     dataset: `name` or `name/config`, as in `demo` or `demo/tiny`.
-    split: name of the split, as in `train`.
+    split: name of the split, as in `train`, or of a list, as in `train_1`.
     data_dir: directory in which data sets were prepared.
 
   Raises:
     UserError: there is no such directory, data set or split, or its files are damaged.
   """
+  return Split(_read_builder(dataset, data_dir).data_path, split)
+
+
+def folds(dataset: str, split: str, data_dir: str | pathlib.Path) -> list[str]:
+  """The splits SPLIT_1, SPLIT_2, .. of a cross-validation, if there is no split SPLIT itself.
+
+  Raises:
+    UserError: there is no such directory or data set, or its files are damaged.
+  """
+  info = _read_builder(dataset, data_dir).info
+  names = (*info.splits, *_lists(info.metadata or {}))
+  numbered = re.compile(re.escape(split) + r"_\d+")
+  return [] if split in names else [name for name in names if numbered.fullmatch(name)]
+
+
+def _read_builder(dataset: str, data_dir: str | pathlib.Path) -> tfds.core.DatasetBuilder:
+  """Finds a prepared data set; its splits are not looked at yet."""
   data_dir = pathlib.Path(data_dir).expanduser()
   name, _ = _parse(dataset)
   if not (data_dir / name).is_dir() and name not in known_datasets():
@@ -155,14 +254,13 @@ def open_split(dataset: str, split: str, data_dir: str | pathlib.Path) -> Split:
   if not data_dir.is_dir():
     raise UserError(f"Data directory {data_dir} does not exist. To build the set there: {build}")
   try:
-    builder = read_only_builder.builder_from_files(dataset, data_dir=data_dir)
+    return read_only_builder.builder_from_files(dataset, data_dir=data_dir)
   except tfds.core.DatasetNotFoundError as error:
     raise UserError(
       f"Data set {dataset!r} is not prepared in {data_dir}. To build it: {build}"
     ) from error
   except Exception as error:  # TFDS has many
     raise UserError(f"{_damaged(data_dir / dataset)} ({error})") from error
-  return Split(builder.data_path, split)
 
 
 def prepare(
@@ -171,6 +269,7 @@ def prepare(
   source: str | pathlib.Path | None = None,
   *,
   skip_bad: bool = False,
+  flow_from: str | pathlib.Path | None = None,
   jobs: int = 1,
 ) -> pathlib.Path:
   """Builds a data set of this project, or finds it built.
@@ -183,6 +282,8 @@ def prepare(
     data_dir: directory that holds, or will hold, prepared data sets.
     source: the folder that the user downloaded; the demo sets need none.
     skip_bad: leave out videos that are missing or damaged, and list them, instead of stopping.
+    flow_from: model folder of the PWC-Net that computes the optical flow of a configuration that
+      holds it; None: DIS does.
     jobs: processes that work on it; more than one needs Apache Beam.
 
   Returns:
@@ -203,11 +304,14 @@ def prepare(
     configs = ", ".join(f"{name}/{config}" for config in builder_class.builder_configs)
     raise UserError(f"Data set {dataset!r} has no such configuration: use one of {configs}.")
   downloaded = not is_simulated(name)
-  options = {"skip_bad": skip_bad} if downloaded else {}
+  options = {"skip_bad": skip_bad, "flow_from": flow_from} if downloaded else {}
   data_dir = pathlib.Path(data_dir).expanduser()
   builder = builder_class(data_dir=data_dir, config=config, **options)
   directory = pathlib.Path(builder.data_path)
+  if flow_from:
+    _check_flow(builder, directory, flow_from)
   if directory.exists():
+    _say_built(builder, directory)
     return directory
   if downloaded:
     source = _check_source(builder_class, name, source)
@@ -223,6 +327,36 @@ def prepare(
     ),
   )
   return directory
+
+
+def _check_flow(
+  builder: tfds.core.DatasetBuilder, directory: pathlib.Path, flow_from: str | pathlib.Path
+) -> None:
+  """Raises UserError unless the set holds, or will hold, flow by this PWC-Net."""
+  if "flow" not in builder.info.features:
+    raise UserError(
+      f"{builder.info.full_name} holds no optical flow: leave out --flow-from, or prepare a"
+      " configuration that holds it, such as dhf1k/480x640."
+    )
+  method = builder.info.metadata["flow"]
+  if directory.exists() and method != flow.estimator(flow_from).method:
+    raise UserError(
+      f"The set in {directory} holds flow by {method}, not by the network in {flow_from}: delete"
+      " that directory to build it anew."
+    )
+
+
+def _say_built(builder: tfds.core.DatasetBuilder, directory: pathlib.Path) -> None:
+  """Prints that a set was built before, and what is not in it."""
+  lines = [f"{builder.info.full_name} was built before, in {directory}"]
+  skipped = (builder.info.metadata or {}).get("skipped", [])
+  if skipped:
+    rest = len(skipped) - _SKIPPED_SHOWN
+    lines += ["with --skip-bad, as some of it was missing or damaged:"]
+    lines += [f"  {text}" for text in skipped[:_SKIPPED_SHOWN]]
+    lines += [f"  and {rest} more"] if rest > 0 else []
+    lines += ["To build it anew, delete that directory, and run the command again."]
+  console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
 
 
 def is_simulated(dataset: str) -> bool:

@@ -1,9 +1,29 @@
-"""From encoded records to arrays of the network's size. Pure functions, OpenCV underneath."""
+"""From encoded records to arrays of the network's size. Pure functions, OpenCV underneath.
+
+JPEG frames, where most of the pipeline's time goes, are read by libjpeg-turbo itself: the same
+pixels as OpenCV's in less time, and no grey ones where a file breaks off.
+"""
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from jaxsal.errors import UserError
+
+
+def decode(encoded: bytes, flags: int) -> np.ndarray | None:
+  """What OpenCV's `imdecode` gives, or None for what cannot be decoded whole.
+
+  Args:
+    encoded: the file's bytes.
+    flags: OpenCV's IMREAD_...
+  """
+  if flags == cv2.IMREAD_COLOR_RGB and simplejpeg.is_jpeg(encoded):
+    try:
+      return simplejpeg.decode_jpeg(encoded, "RGB")
+    except ValueError:
+      return None
+  return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
 
 
 def decode_frame(encoded: bytes, where: str) -> np.ndarray:
@@ -16,12 +36,13 @@ def decode_frame(encoded: bytes, where: str) -> np.ndarray:
   Raises:
     UserError: the image cannot be decoded.
   """
-  return _decode(encoded, cv2.IMREAD_COLOR_RGB, where)
+  return _check(decode(encoded, cv2.IMREAD_COLOR_RGB), where)
 
 
 def decode_density(encoded: bytes, where: str) -> np.ndarray:
   """Decodes a grey PNG of 8 or 16 bits to float32 [h, w], on its own scale; see `decode_frame`."""
-  return _decode(encoded, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, where).astype(np.float32)
+  image = decode(encoded, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+  return _check(image, where).astype(np.float32)
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -70,8 +91,7 @@ def flip(image: np.ndarray) -> np.ndarray:
   return cv2.flip(image, 1)
 
 
-def _decode(encoded: bytes, flags: int, where: str) -> np.ndarray:
-  image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+def _check(image: np.ndarray | None, where: str) -> np.ndarray:
   if image is None:
     raise UserError(
       f"An image cannot be decoded: {where} is damaged. Delete the data set's directory and"

@@ -205,14 +205,17 @@ class AViNet(AudioVisualModel):
         an unfit size.
     """
     check_clip(frames, self.config)
-    self.check_waveform(waveform)
     if self.config.fusion != "concat" and frames.shape[2:4] != self.size:
       raise UserError(
         f"frames are {frames.shape[2]} x {frames.shape[3]}: the {self.config.fusion} fusion's "
         f"weights fit {' x '.join(map(str, self.size))} only; resize the frames, or build the "
         "network with their size"
       )
-    stages = self.encoder(frames)
+    return self.from_stages(self.encoder(frames), waveform)
+
+  def from_stages(self, stages: s3d.Stages, waveform: jax.Array) -> jax.Array:
+    """The encoder's outputs for a clip, and its sound -> its map; see `__call__`."""
+    self.check_waveform(waveform)
     fused = self.fusion(stages.base4, self.audio(waveform)).astype(self.config.dtype)
     logits = self.visual.decoder(stages._replace(base4=fused))
     return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))

@@ -84,6 +84,11 @@ class SaliencyModel(nnx.Module):
   def std(self) -> tuple[float, float, float]:
     return self.config.std
 
+  @property
+  def encoders(self) -> tuple[nnx.Module, ...]:
+    """The parts that published weights of an encoder initialise."""
+    return (self.encoder,)
+
   def normalise(self, frames: jax.Array) -> jax.Array:
     """Frames [..., 3] in R, G, B, uint8 -> float32 in the network's own constants."""
     mean = jnp.asarray(self.mean, jnp.float32)

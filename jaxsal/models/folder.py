@@ -23,8 +23,9 @@ from jaxsal import files
 from jaxsal.errors import UserError
 from jaxsal.models import registry
 from jaxsal.models.base import AudioVisualModel
+from jaxsal.models.gfsal import GFSalNet, Stream
 
-_CONFIG, _WEIGHTS = "model.json", "model.safetensors"
+_CONFIG, WEIGHTS = "model.json", "model.safetensors"
 _FORMAT = 1
 
 
@@ -51,13 +52,13 @@ def save(model: nnx.Module, folder: str | pathlib.Path, origin: dict[str, Any]) 
   }
   _check_replaceable(pathlib.Path(folder))
   with files.replacing_folder(folder) as temporary:
-    safetensors.numpy.save_file(arrays(model), temporary / _WEIGHTS)
+    safetensors.numpy.save_file(arrays(model), temporary / WEIGHTS)
     (temporary / _CONFIG).write_text(json.dumps(description, indent=2) + "\n")
   return pathlib.Path(folder)
 
 
 def _check_replaceable(folder: pathlib.Path) -> None:
-  if folder.is_dir() and {p.name for p in folder.iterdir()} <= {_CONFIG, _WEIGHTS}:
+  if folder.is_dir() and {p.name for p in folder.iterdir()} <= {_CONFIG, WEIGHTS}:
     return
   if folder.exists():
     raise UserError(f"{folder} exists and is no model folder: name one that does not exist yet")
@@ -79,7 +80,7 @@ def load(path: str | pathlib.Path) -> nnx.Module:
     raise UserError(f"{folder / _CONFIG} does not fit this jaxsal's {name}: {e}") from e
   # Shapes first: the random weights that would be overwritten are never computed.
   model = nnx.eval_shape(lambda: registry.build(name, config))
-  set_arrays(model, _read_weights(folder / _WEIGHTS), source=str(folder / _WEIGHTS))
+  set_arrays(model, _read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))
   model.eval()
   return model
 
@@ -104,19 +105,41 @@ def copy_weights(path: str | pathlib.Path, model: nnx.Module) -> None:
   """Puts the weights of a model folder, or of a workdir, into a network of the same parameters.
 
   Of an audio-visual network the folder may also hold one part, the visual network that it is built
-  on or its SoundNet: that part is filled, the rest left as it is.
+  on or its SoundNet: that part is filled, the rest left as it is. A GFSalNet of one stream fills
+  every stream of another GFSalNet, or the one stream that is given, and leaves the fusion.
 
   Raises:
     UserError: as `load`, and if the parameters differ.
   """
   folder = find(path)
+  if isinstance(model, GFSalNet | Stream):
+    _copy_streams(folder, model)
+    return
   if isinstance(model, AudioVisualModel):
     name = _describe(folder)["model"]
     for part in (model.visual, model.audio):
       if registry.name_of(part) == name:
         model = part
-  weights = folder / _WEIGHTS
+  weights = folder / WEIGHTS
   set_arrays(model, _read_weights(weights), source=str(weights))
+
+
+def _copy_streams(folder: pathlib.Path, model: GFSalNet | Stream) -> None:
+  description = _describe(folder)
+  weights, source = _read_weights(folder / WEIGHTS), str(folder / WEIGHTS)
+  stream = description["config"].get("streams", "both")
+  one_for_all = description["model"] == "gfsal" and stream != "both"
+  if isinstance(model, GFSalNet) and not one_for_all:
+    set_arrays(model, weights, source)
+    return
+  if not one_for_all:
+    raise UserError(
+      f"{folder} holds a {description['model']}: a stream starts from a GFSalNet of one stream, "
+      "such as the variants spatial and temporal"
+    )
+  weights = {name.removeprefix(f"{stream}."): value for name, value in weights.items()}
+  for target in model.streams if isinstance(model, GFSalNet) else (model,):
+    set_arrays(target, weights, source)
 
 
 def find(path: str | pathlib.Path) -> pathlib.Path:
@@ -128,7 +151,7 @@ def find(path: str | pathlib.Path) -> pathlib.Path:
   if not path.exists():
     raise UserError(f"{path} does not exist: give a model folder or the workdir of a training")
   raise UserError(
-    f"{path} holds no model: a model folder has {_CONFIG} and {_WEIGHTS}; a training's workdir has "
+    f"{path} holds no model: a model folder has {_CONFIG} and {WEIGHTS}; a training's workdir has "
     "one under model/ after its first validation"
   )
 

@@ -37,6 +37,8 @@ class GFSalConfig(SaliencyConfig):
     width: factor on every channel count.
     blocks: residual units in the four layers of ResNet.
     batch_norm_momentum: weight of a new batch in the running statistics.
+    flow: how the flow that it was trained on was computed (`jaxsal.data.flow.Estimator.method`);
+      the trainer sets it, and prediction computes flow in the same way.
   """
 
   length: int = 1
@@ -49,6 +51,7 @@ class GFSalConfig(SaliencyConfig):
   width: float = 1.0
   blocks: tuple[int, int, int, int] = resnet.BLOCKS
   batch_norm_momentum: float = 0.1
+  flow: str = "dis"
 
   @property
   def encoder(self) -> resnet.ResNetConfig:
@@ -83,6 +86,8 @@ _BOTTLENECK = 24
 # Of the multi-level block's convolutions, at the sizes of ResBlocks 3, 2 and 1. The last follows
 # from the division above; the others, which the paper leaves open, double as the size is halved.
 _MULTI_LEVEL = (192, 96, 48)
+# Of the gate's logits, per unit by which one stream's map exceeds the other's: P from 0.02 to 0.98.
+_START = 4.0
 
 
 class MultiLevelInformation(nnx.Module):
@@ -180,6 +185,10 @@ class Stream(nnx.Module):
 class GatedFusion(nnx.Module):
   """Gated fusion block (figure 3).
 
+  The gate starts by trusting, at every pixel, the stream that says more there: its logits are
+  4 (S_A - S_T). The paper does not say how it starts; three numbers that are learned at the rate of
+  all others stay near it.
+
   With `gated` False it is what stands in for it in `w/o gated fusion` (table VII): a convolution
   that weighs the streams alike everywhere.
   """
@@ -187,6 +196,8 @@ class GatedFusion(nnx.Module):
   def __init__(self, rngs: nnx.Rngs, *, gated: bool) -> None:
     self.gated = gated
     self.conv = nn.Conv2d(2, 1, 1, rngs=rngs)
+    if gated:
+      self.conv.kernel[...] = jnp.reshape(jnp.array([_START, -_START], jnp.float32), (1, 1, 2, 1))
 
   def __call__(
     self, appearance: jax.Array, temporal: jax.Array
@@ -231,6 +242,21 @@ class GFSalNet(SaliencyModel):
     if config.streams == "both":
       self.fusion = GatedFusion(rngs, gated=config.fusion == "gated")
 
+  @property
+  def needs_flow(self) -> bool:
+    """Whether a batch must hold `flow`."""
+    return self.config.streams != "appearance"
+
+  @property
+  def streams(self) -> tuple[Stream, ...]:
+    """Those that the variant has."""
+    names = ("appearance", "temporal") if self.config.streams == "both" else (self.config.streams,)
+    return tuple(getattr(self, name) for name in names)
+
+  @property
+  def encoders(self) -> tuple[resnet.Encoder, ...]:
+    return tuple(stream.encoder for stream in self.streams)
+
   def __call__(self, frames: jax.Array | None, flow: jax.Array | None = None) -> jax.Array:
     """Saliency maps [b, h, w], float32 in [0, 1].
 
@@ -256,17 +282,13 @@ class GFSalNet(SaliencyModel):
     return Maps(saliency, gate, maps["appearance"], maps["temporal"])
 
   def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Maps [b, h, w] for a batch of uint8 `frames`, which only the spatial variant can do.
+    """Maps [b, h, w] for a batch of uint8 `frames` and images of their `flow`."""
+    return self.maps_from_batch(batch).saliency
 
-    Raises:
-      UserError: if flow is needed, which the pipeline does not compute yet.
-    """
-    if self.config.streams != "appearance":
-      raise UserError(
-        "GFSalNet needs optical flow, which training and prediction do not compute yet: call "
-        "model(frames, flow) on images of jaxsal.data.flow, or use the variant spatial"
-      )
-    return self(self.normalise(batch["frames"])[:, 0])
+  def maps_from_batch(self, batch: Mapping[str, jax.Array]) -> Maps:
+    """All maps for such a batch."""
+    flow = self.normalise(batch["flow"]) if "flow" in batch else None
+    return self.maps(self.normalise(batch["frames"])[:, 0], flow)
 
   @staticmethod
   def table(config: GFSalConfig) -> Iterator[Entry]:

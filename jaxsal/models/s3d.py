@@ -84,8 +84,15 @@ class SepConv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[b, t, h, w, inputs] -> [b, t/stride, h/stride, w/stride, outputs]."""
-    x = jax.nn.relu(self.bn_s(self.conv_s(x)))
-    return jax.nn.relu(self.bn_t(self.conv_t(x)))
+    return self.over_time(self.over_space(x))
+
+  def over_space(self, x: jax.Array) -> jax.Array:
+    """The first half: [b, t, h, w, inputs] -> [b, t, h/stride, w/stride, outputs]."""
+    return jax.nn.relu(self.bn_s(self.conv_s(x)))
+
+  def over_time(self, x: jax.Array, padding: tuple[int, int, int] | None = None) -> jax.Array:
+    """The second half: [b, t, h, w, c] -> [b, t/stride, h, w, c], with its own padding."""
+    return jax.nn.relu(self.bn_t(self.conv_t(x, padding)))
 
 
 class MixedSpec(NamedTuple):
@@ -168,11 +175,18 @@ class Encoder(nnx.Module):
 
   def __call__(self, frames: jax.Array) -> Stages:
     """Normalised frames [b, t, h, w, 3], h and w multiples of 32, t 4 or one of 8."""
+    return self.deep(*self.shallow(frames))
+
+  def shallow(self, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The first half: normalised frames -> base1 and base2; see `Stages`."""
     x = self.conv_1a(frames)
     x = nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
     base1 = self.conv_2c(self.conv_2b(x))
     x = nn.max_pool3d(base1, (1, 3, 3), (1, 2, 2), (0, 1, 1))
-    base2 = self.mixed_3c(self.mixed_3b(x))
+    return base1, self.mixed_3c(self.mixed_3b(x))
+
+  def deep(self, base1: jax.Array, base2: jax.Array) -> Stages:
+    """The second half, from the first one's results."""
     x = nn.max_pool3d(base2, (3, 3, 3), (2, 2, 2), (1, 1, 1))
     for block in (self.mixed_4b, self.mixed_4c, self.mixed_4d, self.mixed_4e):
       x = block(x)

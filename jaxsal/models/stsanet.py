@@ -385,8 +385,11 @@ class STSANet(SaliencyModel):
         f"an STSANet of {' x '.join(map(str, expected))}: resize it, or build the network with "
         "that size (its weights fit one size only)"
       )
+    return self.from_stages(self.encoder(frames))
+
+  def from_stages(self, stages: s3d.Stages) -> jax.Array:
+    """The encoder's outputs for a clip -> its map [b, h, w], float32 in [0, 1]."""
     levels = {}
-    stages = self.encoder(frames)
     for block in self.config.blocks:
       x = stages[block - 1]
       if _TIME_FACTORS[block] > 1:

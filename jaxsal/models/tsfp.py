@@ -160,7 +160,11 @@ class TSFPNet(SaliencyModel):
       UserError: if the clip has another length than the configuration, or an unfit size.
     """
     check_clip(frames, self.config)
-    return self.readout(self.decode(self.encoder(frames)))
+    return self.from_stages(self.encoder(frames))
+
+  def from_stages(self, stages: s3d.Stages) -> jax.Array:
+    """The encoder's outputs for a clip -> its map [b, h, w], float32 in [0, 1]."""
+    return self.readout(self.decode(stages))
 
   def decode(self, stages: s3d.Stages) -> jax.Array:
     """The encoder's outputs for frames of h x w -> integrated features [b, t/8, h/4, w/4, c]."""

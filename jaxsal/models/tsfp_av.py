@@ -95,8 +95,11 @@ class TSFPNetAV(AudioVisualModel):
         an unfit size.
     """
     check_clip(frames, self.config)
+    return self.from_stages(self.encoder(frames), waveform)
+
+  def from_stages(self, stages: s3d.Stages, waveform: jax.Array) -> jax.Array:
+    """The encoder's outputs for a clip, and its sound -> its map; see `__call__`."""
     self.check_waveform(waveform)
-    stages = self.encoder(frames)
     features = self.visual.decode(stages)
     attention = self.attention(stages.base3, self.audio(waveform))
     attention = nn.resize(attention, features.shape[1:4]).astype(features.dtype)

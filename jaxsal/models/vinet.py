@@ -170,7 +170,11 @@ class ViNet(SaliencyModel):
       UserError: if the clip has another length than the configuration, or an unfit size.
     """
     check_clip(frames, self.config)
-    logits = self.decoder(self.encoder(frames))
+    return self.from_stages(self.encoder(frames))
+
+  def from_stages(self, stages: s3d.Stages) -> jax.Array:
+    """The encoder's outputs for a clip -> its map [b, h, w], float32 in [0, 1]."""
+    logits = self.decoder(stages)
     return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))
 
   @staticmethod

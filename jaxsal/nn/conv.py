@@ -58,16 +58,17 @@ class Conv(nnx.Module):
     self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
     self.bias = nnx.Param(jnp.zeros((out_channels,), jnp.float32)) if use_bias else None
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, t, h, w, in] -> [b, t', h', w', out]."""
-    y = self._convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+  def __call__(self, x: jax.Array, padding: tuple[int, ...] | None = None) -> jax.Array:
+    """[b, t, h, w, in] -> [b, t', h', w', out], with other padding than its own where given."""
+    padding = self.padding if padding is None else padding
+    y = self._convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), padding)
     if self.bias is None:
       return y
     # Added in float32, because the bias's gradient is summed in the precision of the addition.
     return (y.astype(jnp.float32) + self.bias[...]).astype(self.dtype)
 
-  def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return conv3d(x, kernel, self.stride, self.padding)
+  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
+    return conv3d(x, kernel, self.stride, padding)
 
 
 class Conv2d(Conv):
@@ -97,11 +98,11 @@ class Conv2d(Conv):
       in_channels, out_channels, (k, k), (stride, stride), (k // 2, k // 2), **options
     )
 
-  def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
     if kernel.shape[:2] == (1, 1):
       step, _ = self.stride
       return x[:, ::step, ::step] @ kernel[0, 0]
-    return _conv2d(x, kernel, self.stride, self.padding)
+    return _conv2d(x, kernel, self.stride, padding)
 
 
 def conv3d(

@@ -37,6 +37,10 @@ def section(summary: Mapping[str, Any], name: str) -> str:
     _row(bound, _BOUNDS.get(bound, ""), means, metrics)
     for bound, means in summary["bounds"].items()
   ]
+  for title, part in _parts(summary).items():
+    rows.append(_group(title, metrics))
+    rows.append(_row(name, part.get("source", {}).get("path") or "", part["scores"], metrics))
+    rows += [_row(bound, "", means, metrics) for bound, means in part["bounds"].items()]
   if same:
     rows.append(_group(f"Published for {_split_name(split)}; by falling NSS", metrics))
   parts = [_note(summary, dataset, bool(printed)), _table(rows + _rows(same, summary), metrics)]
@@ -53,6 +57,16 @@ def section(summary: Mapping[str, Any], name: str) -> str:
     title += f" ({escaped(selection)})" if selection else ""
     parts.append(_folded(title, _rows(chosen, summary), metrics))
   return "".join(parts)
+
+
+def _parts(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+  """The categories of the videos, and the splits of a cross-validation, by what to call them."""
+  categories = {
+    escaped(f"{name.capitalize()}: {part['videos']} of the videos"): part
+    for name, part in summary.get("categories", {}).items()
+  }
+  splits = {escaped(f"Split {name}"): part for name, part in summary.get("splits", {}).items()}
+  return categories | splits
 
 
 def _note(summary: Mapping[str, Any], dataset: str, printed: bool) -> str:

@@ -1,7 +1,9 @@
 """What an evaluation left behind, read for the report."""
 
+import collections
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,18 @@ class Results:
   """An evaluation.
 
   Attributes:
-    out: its folder.
     summary: the content of `scores.json`.
+    files: of the scores of each video.
     values: metric -> its value for every scored frame [n], NaN where it was dropped.
   """
 
-  out: Path
   summary: dict[str, Any]
+  files: list[Path]
   values: dict[str, np.ndarray]
 
   def example(self, number: int) -> "Example | None":
     """The example of the video at position `number`; None if none was stored."""
-    with np.load(_video(self.out, number)) as arrays:
+    with np.load(self.files[number]) as arrays:
       if "example_frame" not in arrays:
         return None
       position = int(arrays["example"])
@@ -68,8 +70,8 @@ class Example:
   scores: dict[str, float]
 
 
-def read(out: Path) -> Results:
-  """Reads `scores.json` and the values per frame.
+def read_summary(out: Path) -> dict[str, Any]:
+  """The content of `scores.json`.
 
   Raises:
     UserError: `out` holds no finished evaluation, or one in another format.
@@ -83,17 +85,33 @@ def read(out: Path) -> Results:
       f"{path}: format {summary.get('format')!r}, and this version reads format {FORMAT}. Evaluate "
       "again, to another --out."
     )
+  return summary
+
+
+def read(out: Path) -> Results:
+  """Reads `scores.json` and the values per frame.
+
+  Raises:
+    UserError: `out` holds no finished evaluation, or one in another format.
+  """
+  summary = read_summary(out)
   values: dict[str, list[np.ndarray]] = {name: [] for name in summary["metrics"]}
-  count = len(summary["videos"])
-  for number in track(range(count), "reading scores", count, "video"):
-    path = _video(out, number)
+  paths = _files(out, summary["videos"])
+  for path in track(paths, "reading scores", len(paths), "video"):
     if not path.is_file():
       raise UserError(f"{path}: no such file, though scores.json lists the video. Evaluate again.")
     with np.load(path) as arrays:
       for name, parts in values.items():
         parts.append(arrays[name])
-  return Results(out, summary, {name: np.concatenate(parts) for name, parts in values.items()})
+  return Results(summary, paths, {name: np.concatenate(parts) for name, parts in values.items()})
 
 
-def _video(out: Path, number: int) -> Path:
-  return out / "videos" / f"{number:05}.npz"
+def _files(out: Path, videos: Sequence[Mapping[str, Any]]) -> list[Path]:
+  """Where each video's scores lie: each split of a cross-validation has a folder of its own."""
+  numbers: collections.Counter[str] = collections.Counter()
+  paths = []
+  for video in videos:
+    split = video.get("split", "")
+    paths.append(out / split / "videos" / f"{numbers[split]:05}.npz")
+    numbers[split] += 1
+  return paths

@@ -1,6 +1,7 @@
 """The trainer, from top to bottom: configuration, state, data, steps, loop, report."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import pathlib
@@ -88,6 +89,9 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     sources.open_split(name, data.train_split, data.data_dir) for name in mixture
   ] or [train_split]
   trained_on = " + ".join(split.dataset for split in train_splits)
+  if getattr(model, "needs_flow", False):
+    method = _flow_method([*train_splits, validation_split])
+    model.config = dataclasses.replace(model.config, flow=method)
   workdir = pathlib.Path(workdir).expanduser().absolute()
   if main_process:
     open_workdir(workdir, config)
@@ -127,6 +131,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   # --- Data: which windows, and which of them this process loads.
   clip = {name: getattr(model, name) for name in ("length", "size", "target", "padding")} | {
     "samples": getattr(model, "samples", 0),  # of the waveform, for audio-visual networks
+    "flow": getattr(model, "needs_flow", False),
     "workers": config.data.workers,
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),
@@ -261,16 +266,32 @@ def _check_mixture(mixture: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def _make_model(config: ConfigDict) -> nnx.Module:
-  """The network, with random weights, another training's, or Kinetics weights in its encoder."""
+  """The network, with random weights, another training's, or published ones in its encoders."""
   if config.init_from and config.encoder_weights:
     raise UserError("init_from and encoder_weights are both set: the first has an encoder already")
   rngs = nnx.Rngs(jax.random.key(config.seed))
   model = models.create(**config.model.to_dict(), rngs=rngs)
   if config.encoder_weights:
-    convert.encoder_from_torch(model.encoder, config.encoder_weights)
+    for encoder in model.encoders:
+      convert.encoder_from_torch(encoder, config.encoder_weights)
   for folder in filter(None, (config.init_from, config.sound_from)):
     models.copy_weights(folder, model)
+  if config.temporal_from:
+    if not hasattr(model, "temporal"):
+      raise UserError(f"temporal_from is set, but {config.model.name} has no temporal stream")
+    models.copy_weights(config.temporal_from, model.temporal)
   return model
+
+
+def _flow_method(splits: Iterable[sources.Split]) -> str:
+  """How the optical flow of all these splits was computed; raises UserError if in several ways."""
+  methods = {split.dataset: split.flow_method for split in splits}
+  if len(set(methods.values())) > 1:
+    raise UserError(
+      "the optical flow was not computed in one way; prepare all sets with one --flow-from:\n  "
+      + "\n  ".join(f"{dataset}: {method}" for dataset, method in methods.items())
+    )
+  return next(iter(methods.values()))
 
 
 def _average(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:

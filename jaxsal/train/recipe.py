@@ -2,8 +2,22 @@
 
 from ml_collections import ConfigDict
 
-# Videos (Hollywood-2: shots) for training in each set: what makes an epoch.
-VIDEOS = {"dhf1k": 600, "hollywood2": 2699, "ucf": 103, "diem": 81}
+# Videos (Hollywood-2: shots, SALICON: images) for training in each set, or in the first fold of its
+# cross-validation: what makes an epoch.
+VIDEOS = {
+  "dhf1k": 600,
+  "hollywood2": 2699,
+  "ucf": 103,
+  "salicon": 10_000,
+  "avad": 30,
+  "coutrot1": 40,
+  "coutrot2": 10,
+  "diem": 64,
+  "etmd": 8,
+  "summe": 17,
+  "ave": 92,
+}
+AUDIO_VISUAL = ("avad", "coutrot1", "coutrot2", "diem", "etmd", "summe")
 
 
 def recipe(model: str) -> ConfigDict:
@@ -18,9 +32,10 @@ def recipe(model: str) -> ConfigDict:
   config.model.size = (224, 384)
   config.model.batch_norm_momentum = 0.001
   config.model.dtype = "float32"  # or bfloat16: parameters, BatchNorm and losses stay float32
-  config.encoder_weights = ""  # PyTorch file of S3D on Kinetics-400
+  config.encoder_weights = ""  # PyTorch file of S3D on Kinetics-400 (GFSalNet: ResNet-50)
   config.init_from = ""  # model folder, or workdir, whose weights to start from
   config.sound_from = ""  # model folder of SoundNet, for audio-visual networks
+  config.temporal_from = ""  # the same as init_from for GFSalNet's temporal stream alone
 
   config.data = ConfigDict()
   config.data.dataset = ""
@@ -75,6 +90,28 @@ def make_demo(config: ConfigDict) -> ConfigDict:
   config.optimizer.warmup = 50
   config.steps = 300
   config.eval.first_frames, config.eval.stride = 0, 4
+  config.eval.every = config.checkpoint.every = 100
+  return config
+
+
+def fine_tune_with_sound(config: ConfigDict, dataset: str) -> ConfigDict:
+  """Sets the data of a recipe for an audio-visual set, the first fold of its cross-validation.
+
+  Their sets have so few videos that epochs, of a clip from each, say little: 2000 steps are ours.
+
+  Args:
+    config: with the size of the frames.
+    dataset: one of AUDIO_VISUAL, `ave`, or `six` for all of AUDIO_VISUAL, in proportion to their
+      videos; DIEM then gives the validation.
+  """
+  height, width = config.model.size
+  if dataset == "six":
+    names = [(f"{name}/{height}x{width}", float(VIDEOS[name])) for name in AUDIO_VISUAL]
+    config.data.mixture = tuple(names)
+  config.data.dataset = f"{'diem' if dataset == 'six' else dataset}/{height}x{width}"
+  folds = ("train", "validation") if dataset == "ave" else ("train_1", "test_1")
+  config.data.train_split, config.data.validation_split = folds
+  config.steps = 2000
   config.eval.every = config.checkpoint.every = 100
   return config
 

@@ -12,6 +12,10 @@ SIZES = ((24, 32), (20, 48))
 UNSEEN = 3  # nobody looked at any frame of this video
 SEEN_RARELY = 5  # somebody looked at every third frame only
 SPLITS = {"train": CLIPS, "validation": CLIPS[:2]}
+LISTS = {
+  "fold": {"v5": None, "v1": None, "v2": None},
+  "frames": {"v0": [2, 5], "v2": [0, 3, 9, 17], "v1": [4], "v5": [1, 6, 21, 22]},
+}
 
 
 def clip_size(video):
@@ -54,7 +58,7 @@ class Clips(tfds.core.GeneratorBasedBuilder):
       builder=self,
       features=records.features(image_format="png"),
       disable_shuffling=True,
-      metadata=tfds.core.MetadataDict(videos=videos),
+      metadata=tfds.core.MetadataDict(videos=videos, lists={"train": LISTS}),
     )
 
   def _split_generators(self, dl_manager):

@@ -195,6 +195,22 @@ def test_evaluation_of_some_frames(split):
   check_order(seen, expected, 4)
 
 
+def test_of_listed_frames_windows_see_all(clips_dir):
+  split = open_split("clips", "frames", clips_dir)
+  videos, targets = [0, 1, 2, 5], [video.targets for video in split.videos]
+  seen = rows(eval_batches(split, **CLIP, batch_size=4))
+  assert [(row["video"], row["frame"]) for row in seen if row["mask"]] == [
+    (number, frame) for number, frames in enumerate(targets) for frame in frames
+  ]
+  for row in filter(lambda row: row["mask"], seen):
+    assert check_row(row)[:2] == (videos[row["video"]], row["frame"])
+  first = rows(eval_batches(split, **CLIP, batch_size=4, first_frames=3, stride=2))
+  assert [row["frame"] for row in first if row["mask"]] == [2, 4, 0, 9, 1, 21]
+  drawn = {check_row(row)[:2] for row in rows(train(split, 20))}
+  # Frames with a whole window, if there are any; of video 5 nobody looked at frame 22.
+  assert drawn == {(0, 2), (0, 5), (1, 4), (2, 9), (2, 17), (5, 21)}
+
+
 def test_evaluation_by_processes(split):
   seen, lengths = [], []
   for index in range(3):

@@ -33,8 +33,39 @@ def test_random_access_without_decoding(clips_dir):
     split[len(split)]
 
 
-def test_pickles_as_a_path(clips_dir):
-  split = sources.open_split("clips", "validation", clips_dir)
+def test_a_list_of_videos_is_a_split_of_its_own(clips_dir):
+  whole, fold = (sources.open_split("clips", name, clips_dir) for name in ("train", "fold"))
+  assert (fold.name, fold.stored, whole.stored) == ("fold", "train", "train")
+  assert [(v.name, v.first, v.frames) for v in fold.videos] == [
+    ("v1", 0, 5),
+    ("v2", 5, 20),
+    ("v5", 25, 30),
+  ]
+  assert len(fold) == 55
+  for video in fold.videos:
+    (same,) = (v for v in whole.videos if v.name == video.name)
+    for index in range(video.frames):
+      assert fold[video.first + index]["image"] == whole[same.first + index]["image"]
+  with pytest.raises(IndexError, match="'fold'"):
+    fold[55]
+
+
+def test_a_list_of_frames(clips_dir):
+  split = sources.open_split("clips", "frames", clips_dir)
+  assert [(v.name, v.frames, list(v.targets)) for v in split.videos] == [
+    ("v0", 12, [2, 5]),
+    ("v1", 5, [4]),
+    ("v2", 20, [0, 3, 9, 17]),
+    ("v5", 30, [1, 6, 21, 22]),
+  ]
+  records = sources.target_records(split.videos).tolist()
+  assert records == [2, 5, 16, 17, 20, 26, 34, 38, 43, 58, 59]
+  assert [split[record]["index"] for record in records] == [2, 5, 4, 0, 3, 9, 17, 1, 6, 21, 22]
+
+
+@pytest.mark.parametrize("name", ["validation", "fold"])
+def test_pickles_as_a_path(clips_dir, name):
+  split = sources.open_split("clips", name, clips_dir)
   pickled = pickle.dumps(split)
   assert len(pickled) < 1000
   again = pickle.loads(pickled)
@@ -50,7 +81,11 @@ def test_pickles_as_a_path(clips_dir):
     ("demo", "train", r"not prepared in .*jaxsal prepare demo --data-dir="),
     ("demo/tiny", "train", r"not prepared in .*jaxsal prepare demo/tiny --data-dir="),
     ("clips/small", "train", r"'clips/small' is not prepared"),
-    ("clips", "holdout", r"'holdout' is not in clips/1.0.0: use one of train, validation"),
+    (
+      "clips",
+      "holdout",
+      r"'holdout' is not in clips/1.0.0: use one of train, validation, fold, frames\.",
+    ),
   ],
 )
 def test_wrong_names(clips_dir, dataset, split, message):

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +24,19 @@ def test_frames_are_rgb():
   assert (jpeg[..., 0] > 250).all() and (jpeg[..., 1:] < 5).all()
 
 
+def test_jpeg_pixels_are_opencvs():
+  rng = np.random.default_rng(0)
+  image = cv2.resize(rng.integers(0, 256, (5, 8, 3), np.uint8), (61, 37))
+  for quality in (60, 95):
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    expected = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+    assert np.array_equal(transforms.decode_frame(encoded.tobytes(), "here"), expected)
+
+
 def test_grey_frames_become_rgb():
-  assert transforms.decode_frame(encode(np.full((4, 6), 7, np.uint8)), "here").shape == (4, 6, 3)
+  for extension in (".png", ".jpg"):
+    encoded = encode(np.full((4, 6), 7, np.uint8), extension)
+    assert transforms.decode_frame(encoded, "here").shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize("dtype, greatest", [(np.uint8, 255), (np.uint16, 65535)])
@@ -35,9 +47,13 @@ def test_density_keeps_its_depth(dtype, greatest):
   assert decoded.dtype == np.float32 and np.array_equal(decoded, density)
 
 
-@pytest.mark.parametrize("encoded", [b"", b"\x89PNG no image", encode(np.zeros((9, 9)))[:40]])
+@pytest.mark.parametrize(
+  "encoded",
+  [b"", b"\x89PNG no image", encode(np.zeros((9, 9)))[:40], encode(np.eye(64) * 255, ".jpg")[:-40]],
+)
 def test_damaged_image(encoded):
-  for decode in (transforms.decode_frame, transforms.decode_density):
+  decoders = [transforms.decode_frame, transforms.decode_density]
+  for decode in decoders[: 1 if simplejpeg.is_jpeg(encoded) else 2]:  # densities are no JPEG
     with pytest.raises(UserError, match="record 5 of split 'train' of demo"):
       decode(encoded, "record 5 of split 'train' of demo")
 

@@ -39,6 +39,11 @@ def maps_of(model):
   return lambda kernel, bias: jax.device_get(run(state, jnp.array(kernel), jnp.array([bias])))
 
 
+def test_gate_starts_by_trusting_the_stream_that_says_more(model):
+  fusion = model.fusion.conv
+  assert np.ravel(fusion.kernel).tolist() == [4, -4] and np.ravel(fusion.bias).tolist() == [0]
+
+
 def test_gate_weighs_the_streams(maps_of):
   maps = maps_of([3.0, -5.0], 0.5)
   for x in maps:
@@ -159,6 +164,77 @@ def test_base_is_the_papers():
   assert flops > 1e11
 
 
+def abstract(seed, **changes):
+  """A network without arrays, and arrays for it."""
+  network = nnx.eval_shape(lambda: models.create("gfsal", "tiny", **changes))
+  rng = np.random.default_rng(seed)
+  shapes = {name: v.shape for name, v in folder.variables(network).items()}
+  weights = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+  return network, weights
+
+
+def saved(path, seed, **changes):
+  network, weights = abstract(seed, **changes)
+  folder.set_arrays(network, weights, source="random")
+  return models.save(network, path, {})
+
+
+def of_stream(weights, stream):
+  return {name: x for name, x in weights.items() if name.startswith(f"{stream}.")}
+
+
+def renamed(weights, old, new):
+  return {name.replace(old, new, 1): x for name, x in of_stream(weights, old).items()}
+
+
+def test_streams_start_from_single_streams(tmp_path):
+  spatial = saved(tmp_path / "spatial", 1, streams="appearance")
+  temporal = saved(tmp_path / "temporal", 2, streams="temporal")
+  both, weights = abstract(3)
+  folder.set_arrays(both, weights, source="random")
+  static = abstract(1, streams="appearance")[1]
+  motion = abstract(2, streams="temporal")[1]
+
+  models.copy_weights(spatial, both)
+  expected = weights | static | renamed(static, "appearance", "temporal")
+  check = lambda: np.testing.assert_equal(folder.arrays(both), expected)  # noqa: E731
+  check()
+  models.copy_weights(temporal, both.temporal)
+  expected |= motion
+  check()
+  single, _ = abstract(4, streams="temporal")
+  models.copy_weights(spatial, single)
+  np.testing.assert_equal(folder.arrays(single), renamed(static, "appearance", "temporal"))
+  # A network of both streams fills another one, and no single stream.
+  gated = saved(tmp_path / "both", 5)
+  models.copy_weights(gated, both)
+  expected = abstract(5)[1]
+  check()
+  with pytest.raises(UserError, match="both holds a gfsal: a stream starts from a GFSalNet of one"):
+    models.copy_weights(gated, both.temporal)
+  other = saved(tmp_path / "other", 6, streams="appearance", channel_attention=False)
+  with pytest.raises(UserError, match="missing: channel_attention"):
+    models.copy_weights(other, both)
+  check()
+
+
+def test_both_encoders_take_torchvisions_weights():
+  both, weights = abstract(1)
+  folder.set_arrays(both, weights, source="random")
+  config = both.config.encoder
+  resnet = nnx.eval_shape(lambda: registry.build("resnet50", config))
+  shapes = {name: v.shape for name, v in folder.variables(resnet).items()}
+  published = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+  folder.set_arrays(resnet, published, source="halves")
+  for encoder in both.encoders:
+    convert.encoder_from_torch(encoder, convert.to_torch(resnet))
+  for name, x in folder.arrays(both).items():
+    if ".encoder." in name:
+      np.testing.assert_array_equal(x, 0.5, err_msg=name)
+    else:
+      np.testing.assert_array_equal(x, weights[name], err_msg=name)
+
+
 @pytest.mark.parametrize(
   ("frames", "flow", "message"),
   [
@@ -179,7 +255,7 @@ def test_clips_are_refused():
 
 def test_clips_without_flow():
   batch = {"frames": np.zeros((1, 1, 64, 64, 3), np.uint8)}
-  with pytest.raises(UserError, match="needs optical flow"):
+  with pytest.raises(UserError, match=r"the temporal stream takes images .* was given nothing"):
     nnx.eval_shape(lambda: models.create("gfsal", "tiny").from_batch(batch))
   maps = nnx.eval_shape(
     lambda: models.create("gfsal", "tiny", streams="appearance").from_batch(batch)

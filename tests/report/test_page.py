@@ -145,6 +145,36 @@ def test_another_protocol_than_the_papers_is_pointed_out(tmp_path):
   assert "Not the same frames: published for DIEM test (all 20 videos)" in page
 
 
+def test_categories_and_bounds_of_theirs(tmp_path):
+  part = {"videos": 7, "scores": {"nss": 2.125}, "bounds": {"mean eye position": {"nss": 1.5}}}
+  evaluation.write(
+    tmp_path, ["a"], dataset="ave/native/1.0.0", categories={"social <events>": part}
+  )
+  rows = _rows(report.write(tmp_path).read_text("utf-8"))
+  start = rows.index(["Social &lt;events&gt;: 7 of the videos"])
+  assert rows[start + 1][0] == "TASED-Net" and "2.125" in rows[start + 1]
+  assert rows[start + 2][0] == "mean eye position" and "1.500" in rows[start + 2]
+
+
+def test_a_cross_validation_has_the_videos_of_all_its_splits(tmp_path):
+  folds = [
+    evaluation.write(tmp_path / f"test_{i}", names, seed=i)
+    for i, names in enumerate((["a", "b"], ["c"]))
+  ]
+  evaluation.write(tmp_path / "mean", [], dataset="avad/native/1.0.0", split="test")
+  summary = json.loads((tmp_path / "mean" / "scores.json").read_text()) | {
+    "videos": [
+      row | {"split": f"test_{i}"} for i, fold in enumerate(folds) for row in fold["videos"]
+    ],
+    "splits": {"test_1": {"source": {"path": "m/B"}, "scores": {"nss": 2.125}, "bounds": {}}},
+  }
+  (tmp_path / "scores.json").write_text(json.dumps(summary), "utf-8")
+  page = report.write(tmp_path).read_text("utf-8")
+  assert page.count('<tr id="video-') == 3 and page.count("data:image/jpeg") == 3 * 3
+  assert ["TASED-Net|m/B", *["&ndash;"] * 4, "2.125", "&ndash;", "&ndash;"] in _rows(page)
+  assert "Published for AVAD test; by falling NSS" in page
+
+
 def test_hundreds_of_videos_stay_a_small_page(tmp_path):
   evaluation.write(tmp_path, [f"{i:04}" for i in range(700)], frames=2)
   page = report.write(tmp_path).read_text("utf-8")

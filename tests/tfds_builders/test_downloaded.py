@@ -44,7 +44,7 @@ def test_dhf1k(downloaded, tmp_path):
   assert [(v.name, v.first, v.frames) for v in train.videos] == [("0001", 0, 12), ("0002", 12, 5)]
   assert len(validation) == 9 and len(test) == 4
   assert train.metadata["annotated"] == {"train": True, "validation": True, "test": False}
-  assert train.metadata["jpeg_quality"] == 95
+  assert train.metadata["jpeg_quality"] == 90
   assert train.metadata["gaze"] == {"train": True, "validation": True, "test": False}
   assert "human infinite" in bounds.of_split(train, None)
   for index, (x, y) in enumerate(annotated.centres(12, SIZE, 1)):
@@ -298,6 +298,23 @@ def test_command(downloaded, tmp_path, capsys):
   assert "left out: train: no frames of 003-600" in capsys.readouterr().out
 
 
+def test_a_set_that_was_built_before(tmp_path, two_videos, capsys):
+  source = dhf1k.write(tmp_path / "d", {1: 12, 2: 5})
+  build("dhf1k", source, tmp_path, skip_bad=False)
+  capsys.readouterr()
+  directory = build("dhf1k", source, tmp_path)
+  assert capsys.readouterr().out == f"dhf1k/native/1.0.0 was built before, in {directory}\n"
+
+  (source / "annotation/0002/maps/0005.png").unlink()
+  build("dhf1k/192x352", source, tmp_path)
+  capsys.readouterr()
+  sources.prepare("dhf1k/192x352", tmp_path)  # needs no download
+  said = capsys.readouterr().out.splitlines()
+  assert said[1] == "with --skip-bad, as some of it was missing or damaged:"
+  assert said[2].startswith("  0002: 4 files in ") and len(said) == 5
+  assert said[4] == "To build it anew, delete that directory, and run the command again."
+
+
 # Of the version of protobuf that comes with Beam, about TFDS's use of it.
 OLD_PROTOBUF = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
 
@@ -392,7 +409,7 @@ def test_workers_get_a_builder_with_its_options(tmp_path):
 
 
 def test_a_long_list_of_problems_is_cut():
-  lines = video_builder._shortened([f"video {i}" for i in range(30)])
+  lines = video_builder.shortened([f"video {i}" for i in range(30)])
   assert lines[-2:] == ["video 19", "and 10 more"]
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from recipe import make_config
-from trees import dhf1k, hollywood2, ucf
+from trees import dhf1k, hollywood2, salicon, ucf
 
 import jaxsal
 from jaxsal import cli
@@ -17,12 +17,13 @@ from jaxsal.train import loop
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-  """The three visual sets, resized for training and as they are."""
+  """The three visual sets and the static one, resized for training and as they are."""
   folder = tmp_path_factory.mktemp("sets")
   dhf1k.write(folder / "dhf1k", {1: 12, 2: 5, 601: 9, 602: 3, 701: 4}, unseen=[2])
   hollywood2.write(folder / "hollywood2", train=(1, 10))
   ucf.write(folder / "ucf")
-  for name in ("dhf1k", "hollywood2", "ucf"):
+  salicon.write(folder / "salicon", size=(36, 64))
+  for name in ("dhf1k", "hollywood2", "ucf", "salicon"):
     for config in ("", "/192x352"):
       sources.prepare(name + config, folder / "data", folder / name, skip_bad=True)
   return folder / "data"
@@ -30,9 +31,9 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(prepared, tmp_path_factory):
-  """A tiny TSFP-Net after a few steps on GFSalNet's second setting: all three sets."""
+  """A tiny TSFP-Net after a few steps on all sets: GFSalNet's second setting, and still images."""
   workdir = tmp_path_factory.mktemp("run") / "run"
-  mixture = tuple((f"{name}/192x352", 1.0) for name in ("ucf", "hollywood2", "dhf1k"))
+  mixture = tuple((f"{name}/192x352", 1.0) for name in ("ucf", "hollywood2", "dhf1k", "salicon"))
   config = make_config(
     prepared, data__dataset="dhf1k/192x352", data__mixture=mixture, eval__stride=4
   )
@@ -59,10 +60,13 @@ def test_evaluation(trained, prepared, tmp_path):
   assert "STSANet" in page and "0601" in page
 
 
-@pytest.mark.parametrize(("name", "frames"), [("hollywood2", 4), ("ucf", 9)])
-def test_short_shots_and_several_sizes(trained, prepared, tmp_path, name, frames):
+@pytest.mark.parametrize(
+  ("name", "split", "frames"),
+  [("hollywood2", "test", 4), ("ucf", "test", 9), ("salicon", "validation", 3)],
+)
+def test_short_shots_several_sizes_and_stills(trained, prepared, tmp_path, name, split, frames):
   scores = jaxsal.evaluate(
-    trained, name, split="test", data_dir=prepared, out=tmp_path / "scores", bounds=False
+    trained, name, split=split, data_dir=prepared, out=tmp_path / "scores", bounds=False
   )
   assert scores["frames"] == frames
   assert all(np.isfinite(row["mean"]) for row in scores["scores"].values())

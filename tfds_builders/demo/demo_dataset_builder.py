@@ -114,8 +114,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for video, row in enumerate(self._videos(split)):
-      rng = np.random.default_rng([_SEED, _SPLITS.index(split), video])
-      for index, frame in enumerate(self._simulate(video, row, rng)):
+      for index, frame in enumerate(self._simulate(video, row, video_rng(split, video))):
         yield row["first"] + index, frame
 
   def _simulate(
@@ -124,6 +123,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """The records of a video, from its row in the table of videos."""
     scene = make_scene(self.builder_config.simulation, row["frames"], rng)
     return simulate(scene, video, rng)
+
+
+def video_rng(split: str, video: int) -> np.random.Generator:
+  """What a video's scene is drawn with, by `make_scene`, and then the rest of it."""
+  return np.random.default_rng([_SEED, _SPLITS.index(split), video])
 
 
 def simulate(scene: Scene, video: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,88 @@
+"""Frames per second of `jaxsal prepare`, on this machine's processor.
+
+  python -m benchmarks.build
+
+A folder in DHF1K's layout is invented: 10 videos of 100 frames of 360 x 640, MPEG-4, with their
+densities and fixations. It is built at its own size and at 224 x 384, three times each, in turns,
+in one process; printed are medians, and what the whole of DHF1K would take.
+"""
+
+import contextlib
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import tempfile
+import time
+
+import av
+import cv2
+import tensorflow_datasets as tfds
+
+from jaxsal.console import console, track
+from jaxsal.data import sources
+from tfds_builders.dhf1k import dhf1k_dataset_builder
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests"))
+import clips
+from trees import annotated
+
+VIDEOS, FRAMES, SIZE = 10, 100, (360, 640)
+CONFIGS = ("native", "224x384")
+REPEATS = 3
+
+
+def write_folder(folder: pathlib.Path) -> None:
+  (folder / "video").mkdir(parents=True)
+  names = [f"{i:04}" for i in range(1, FRAMES + 1)]
+  for number in track(range(1, VIDEOS + 1), "a folder like DHF1K's", VIDEOS, "video"):
+    annotated.write_annotation(folder / "annotation" / f"{number:04}", names, SIZE, number)
+    clips.write_clip(
+      folder / "video" / f"{number:03}.AVI",
+      annotated.images(FRAMES, SIZE, number),
+      fps=30,
+      codec="mpeg4",
+      pix_fmt="yuv420p",
+      options={"qscale": "2"},
+    )
+
+
+def build(config: str, folder: pathlib.Path) -> tuple[float, float]:
+  """Seconds that it takes, and megabytes that it makes."""
+  with tempfile.TemporaryDirectory() as data_dir:
+    began = time.perf_counter()
+    # The set is not whole, of course, and says so.
+    with contextlib.redirect_stdout(None):
+      directory = sources.prepare(f"dhf1k/{config}", data_dir, folder, skip_bad=True)
+    seconds = time.perf_counter() - began
+    return seconds, 1e-6 * sum(path.stat().st_size for path in directory.iterdir())
+
+
+def main() -> None:
+  console.print(
+    f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},"
+    f" TFDS {tfds.__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}",
+    soft_wrap=True,
+  )
+  total = sum(register.frames for register in dhf1k_dataset_builder.Builder.REGISTER.values())
+  seconds, megabytes = {config: [] for config in CONFIGS}, {}
+  with tempfile.TemporaryDirectory() as temporary:
+    folder = pathlib.Path(temporary) / "dhf1k"
+    write_folder(folder)
+    runs = [config for _ in range(REPEATS) for config in CONFIGS]
+    for config in track(runs, "building", len(runs), "build"):
+      taken, megabytes[config] = build(config, folder)
+      seconds[config].append(taken)
+  for config in CONFIGS:
+    rate = VIDEOS * FRAMES / statistics.median(seconds[config])
+    spread = ", ".join(f"{taken:.1f}" for taken in sorted(seconds[config]))
+    console.print(
+      f"dhf1k/{config:<8} {rate:6.1f} frames/s ({spread} s), {megabytes[config]:.0f} MB;"
+      f" {total} frames: {total / rate / 3600:.1f} h",
+      highlight=False,
+    )
+
+
+if __name__ == "__main__":
+  main()

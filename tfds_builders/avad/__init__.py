@@ -1,0 +1,1 @@
+"""AVAD: 45 clips, each with a sound and its source."""

@@ -1,0 +1,1 @@
+"""Coutrot 1: 60 clips of objects, landscapes and faces."""

@@ -1,0 +1,1 @@
+"""Coutrot 2: 15 clips of a meeting."""

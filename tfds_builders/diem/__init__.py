@@ -1,0 +1,1 @@
+"""DIEM: 81 clips of film, television and sports."""

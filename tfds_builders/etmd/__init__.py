@@ -1,0 +1,1 @@
+"""ETMD: 12 clips of films."""

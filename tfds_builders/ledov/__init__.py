@@ -1,0 +1,1 @@
+"""LEDOV: 538 videos, 32 observers."""

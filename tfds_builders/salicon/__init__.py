@@ -1,0 +1,1 @@
+"""SALICON: 20,000 images, mouse-contingent attention."""

@@ -1,0 +1,1 @@
+"""SumMe: 25 videos of amateurs."""
