@@ -31,6 +31,9 @@ from jaxsal.train.state import TrainState, new_state, split
 from jaxsal.train.step import make_eval_step, make_train_step, means
 from jaxsal.train.workdir import open_workdir
 
+# Share of the time spent waiting for batches above which the loader is called the slower one.
+_STARVED = 0.2
+
 
 class Interrupted(Exception):
   """A signal ended the training after everything was saved.
@@ -180,7 +183,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   # --- The loop. Nothing moves between host and devices but what is sent on purpose.
   log = Log(workdir, resumed_at=first_step, active=main_process)
   pending: list[dict[str, jax.Array]] = []  # scalars since the last log row, still on the devices
-  waited, since = 0.0, time.perf_counter()
+  waited, since, starved = 0.0, time.perf_counter(), False
   with (
     contextlib.closing(checkpoints),
     contextlib.closing(log),
@@ -208,9 +211,13 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
         row = _average(rows)
         seconds = time.perf_counter() - since
         row["steps_per_second"] = len(rows) / seconds
-        row["clips_per_second"] = len(rows) / seconds * batch_size
-        row["data_wait"] = waited / seconds  # share of the time spent waiting for batches
+        row["clips_per_second"] = clips = len(rows) / seconds * batch_size
+        row["data_wait"] = share = waited / seconds  # of the time, spent waiting for batches
+        row["step_clips_per_second"] = clips / (1 - share)  # if it never had to wait
         log.write(step, "train", row)
+        if share > _STARVED and not starved and step > first_step + len(rows):
+          bar.print(_starvation(share, clips, data.workers, model.size))
+          starved = True  # said once; and not of the first row, in which the loader starts
         text = f"loss {row['loss']:.3f}  lr {row['learning_rate']:.1e}"
         bar.advance(len(rows), f"{text}  {row['clips_per_second']:.3g} clips/s")
         if validation_due:
@@ -292,6 +299,15 @@ def _flow_method(splits: Iterable[sources.Split]) -> str:
       + "\n  ".join(f"{dataset}: {method}" for dataset, method in methods.items())
     )
   return next(iter(methods.values()))
+
+
+def _starvation(share: float, clips: float, workers: int, size: tuple[int, int]) -> str:
+  """What to do where the devices wait this share of the time and get so many clips a second."""
+  return (
+    f"the devices wait {share:.0%} of the time: the loader gives {clips:.3g} clips/s, the step "
+    f"could take {clips / (1 - share):.3g}. Raise config.data.workers, now {workers}, or train on a set "
+    f"prepared at {size[0]}x{size[1]}."
+  )
 
 
 def _average(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:

@@ -207,6 +207,22 @@ def test_fine_tuning_starts_from_the_weights_given(finished, tmp_path, data_dir)
   )
 
 
+def test_the_log_has_both_rates(finished):
+  rows = [row for row in log.read(finished.workdir) if "train/data_wait" in row]
+  for row in rows:
+    wait = row["train/data_wait"]
+    assert 0 <= wait < 1
+    expected = row["train/clips_per_second"] / (1 - wait)
+    assert row["train/step_clips_per_second"] == pytest.approx(expected)
+  assert len(rows) == 4
+
+
+def test_a_loader_that_is_too_slow_is_named():
+  text = loop._starvation(0.75, 10.0, 2, (192, 352))
+  assert "loader gives 10 clips/s, the step could take 40" in text
+  assert "config.data.workers, now 2" in text and "192x352" in text
+
+
 def test_two_processes_train_as_one(finished, tmp_path, data_dir):
   """Each loads its half of every batch; the losses are those of the one process with all of it."""
   with socket.socket() as s:
