@@ -305,8 +305,8 @@ def _starvation(share: float, clips: float, workers: int, size: tuple[int, int])
   """What to do where the devices wait this share of the time and get so many clips a second."""
   return (
     f"the devices wait {share:.0%} of the time: the loader gives {clips:.3g} clips/s, the step "
-    f"could take {clips / (1 - share):.3g}. Raise config.data.workers, now {workers}, or train on a set "
-    f"prepared at {size[0]}x{size[1]}."
+    f"could take {clips / (1 - share):.3g}. Raise config.data.workers, now {workers}, or train "
+    f"on a set prepared at {size[0]}x{size[1]}."
   )
 
 
