@@ -82,9 +82,13 @@ def in_torch(
   """As `in_jax`."""
   device = "cuda" if jax.default_backend() == "gpu" else "cpu"
   form = torch.channels_last_3d if channels_last else torch.contiguous_format
-  options = {"device": device, "dtype": getattr(torch, dtype), "memory_format": form}
+  options = {"device": device, "dtype": getattr(torch, dtype)}
   peer = PEERS[name]().to(**options).train(work == "backward")
-  frames = torch.from_numpy(clip(name, batch)).permute(0, 4, 1, 2, 3).to(**options)
+  for parameter in peer.parameters():
+    if parameter.ndim == 5:  # the others have no such format
+      parameter.data = parameter.data.to(memory_format=form)
+  frames = torch.from_numpy(clip(name, batch)).permute(0, 4, 1, 2, 3)
+  frames = frames.to(memory_format=form, **options)
   run = torch.compile(peer) if compiled else peer
 
   def call() -> None:

@@ -29,7 +29,10 @@ def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax
     rng = np.random.default_rng(np.asarray(seed))
     return (rng.standard_normal(shape, np.float32) * deviation).astype(dtype)
 
-  return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, dtype), jax.random.key_data(key))
+  seed = jax.random.key_data(key)
+  if isinstance(seed, jax.core.Tracer):
+    return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, dtype), seed)
+  return jnp.asarray(draw(seed))  # without the callback there is nothing to compile
 
 
 class Conv(nnx.Module):
