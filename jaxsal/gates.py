@@ -162,10 +162,10 @@ def _mosaic(frame: np.ndarray, saliency: np.ndarray, appearance: np.ndarray) -> 
     "motion, 1 - P": np.ascontiguousarray(gates[1][..., ::-1]),
   }
   for text, picture in pictures.items():
-    place = 4, max(12, half[0] // 16)
-    scale = max(0.3, half[1] / 800)
-    for colour, thickness in ((0, 0, 0), 3), ((255, 255, 255), 1):
-      font = cv2.FONT_HERSHEY_SIMPLEX
-      cv2.putText(picture, text, place, font, scale, colour, thickness, cv2.LINE_AA)
+    line = max(14, half[0] // 12)
+    picture[:line] //= 3  # so that white letters show on any picture
+    place, scale = (4, line - 4), max(0.35, half[1] / 800)
+    white = (255, 255, 255)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, white, 1, cv2.LINE_AA)
   first, second, third, fourth = pictures.values()
   return np.vstack([np.hstack([first, second]), np.hstack([third, fourth])])[:h, :w]
