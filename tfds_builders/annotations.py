@@ -203,8 +203,7 @@ def _read_annotation(
       raise UserError(f"{fixation_path} stands where {map_path.name} wants its fixations")
     fixated = _read_fixations(fixation_path)
     check_size(fixated, size, fixation_path)
-    y, x = np.nonzero(fixated)
-    fixations = np.stack([x, y], axis=1).astype(np.float32) + 0.5  # the middle of the pixel
+    fixations = points_of(fixated)
   gaze = gaze * np.float32([size[1] / 640, size[0] / 360, 1])
   inside = transforms.inside(gaze[:, :2], size)
   return Frame(image, jpeg, density, png, fixations, gaze[inside])
@@ -216,6 +215,12 @@ def read_density(path: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray,
   density = decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, path)
   check_size(density, size, path)
   return density.astype(np.float32), data if path.suffix.lower() == ".png" else None
+
+
+def points_of(fixated: np.ndarray) -> np.ndarray:
+  """The middles of the pixels of a map [h, w] that are not 0: float32 [n, 2], (x, y)."""
+  y, x = np.nonzero(fixated)
+  return np.stack([x, y], axis=1).astype(np.float32) + 0.5
 
 
 def _read_fixations(path: pathlib.Path) -> np.ndarray:

@@ -171,8 +171,7 @@ def read(recording: Recording) -> Iterator[Frame]:
     fixation_path = recording.fixations / f"fixMap_{number:05}.mat"
     (fixated,) = annotations.read_mat(fixation_path, "eyeMap")
     annotations.check_size(fixated, size, fixation_path, "its density")
-    y, x = np.nonzero(fixated)
-    fixations = np.stack([x, y], axis=1).astype(np.float32) + 0.5  # the middle of the pixel
+    fixations = annotations.points_of(fixated)
 
     image_path = recording.images / f"img_{number:05}.jpg"
     jpeg = image_path.read_bytes()
