@@ -25,8 +25,7 @@ from jaxsal.data import sources
 from tfds_builders.dhf1k import dhf1k_dataset_builder
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests"))
-import clips
-from trees import annotated
+from trees import dhf1k
 
 VIDEOS, FRAMES, SIZE = 10, 100, (360, 640)
 CONFIGS = ("native", "224x384")
@@ -34,18 +33,8 @@ REPEATS = 3
 
 
 def write_folder(folder: pathlib.Path) -> None:
-  (folder / "video").mkdir(parents=True)
-  names = [f"{i:04}" for i in range(1, FRAMES + 1)]
   for number in track(range(1, VIDEOS + 1), "a folder like DHF1K's", VIDEOS, "video"):
-    annotated.write_annotation(folder / "annotation" / f"{number:04}", names, SIZE, number)
-    clips.write_clip(
-      folder / "video" / f"{number:03}.AVI",
-      annotated.images(FRAMES, SIZE, number),
-      fps=30,
-      codec="mpeg4",
-      pix_fmt="yuv420p",
-      options={"qscale": "2"},
-    )
+    dhf1k.write(folder, {number: FRAMES}, SIZE)
 
 
 def build(config: str, folder: pathlib.Path) -> tuple[float, float]:

@@ -60,7 +60,7 @@ def clip(name: str, batch: int) -> np.ndarray:
 
 def in_jax(name: str, work: str, batch: int, dtype: str) -> Callable[[], Any]:
   """A call that computes one batch and waits for it."""
-  model = models.create(name) if name == "s3d" else models.create(name, dtype=dtype)
+  model = models.create(name, dtype=dtype)
   network, params, state = split(model)
   graph = network.inference if work == "forward" else network.training
 
@@ -219,31 +219,29 @@ def alone(function: str, *arguments: str, cache: str) -> float:
   return float(run.stdout.split()[-1])
 
 
-def table_of_times(rows: list[dict[str, Any]], peak: float) -> None:
-  say(
-    "\nseconds: median (middle half of the runs); ratio to the better eager format; share of the"
-    f" matrix product's {peak:.0f} GFLOP/s, of the forward pass"
+HEADING = (
+  f"{'network':<8} {'work':<9} {'batch':>5}  {'jaxsal':<20} {'torch eager':<20} {'ratio':>5}"
+  f" {'target':>6}  {'jaxsal':>6} {'torch':>6}  torch.compile"
+)
+
+
+def line(row: dict[str, Any], peak: float) -> str:
+  """A row of the table of times, below `HEADING`."""
+  cells = [spread(row["seconds"][side]) for side in ("jaxsal", row["eager"])]
+  shares = ["", ""]
+  if row["work"] == "forward":
+    shares = [
+      f"{row['gigaflops'] * row['clips_per_second'][side] / peak:.0%}"
+      for side in ("jaxsal", row["eager"])
+    ]
+  compiled = ""
+  if "ratio_to_compiled" in row:
+    compiled = f"{spread(row['seconds']['torch.compile'])}, ratio {row['ratio_to_compiled']:.2f}"
+  target = TARGETS[row["network"], row["work"]] if row["dtype"] == "float32" else ""
+  return (
+    f"{row['network']:<8} {row['work']:<9} {row['batch']:>5}  {cells[0]:<20} {cells[1]:<20}"
+    f" {row['ratio']:>5.2f} {target:>6}  {shares[0]:>6} {shares[1]:>6}  {compiled}"
   )
-  say(
-    f"{'network':<8} {'work':<9} {'batch':>5}  {'jaxsal':<20} {'torch eager':<20} {'ratio':>5}"
-    f" {'target':>6}  {'jaxsal':>6} {'torch':>6}  torch.compile"
-  )
-  for row in rows:
-    cells = [spread(row["seconds"][side]) for side in ("jaxsal", row["eager"])]
-    shares = ["", ""]
-    if row["work"] == "forward":
-      shares = [
-        f"{row['gigaflops'] * row['clips_per_second'][side] / peak:.0%}"
-        for side in ("jaxsal", row["eager"])
-      ]
-    compiled = ""
-    if "ratio_to_compiled" in row:
-      compiled = f"{spread(row['seconds']['torch.compile'])}, ratio {row['ratio_to_compiled']:.2f}"
-    target = TARGETS[row["network"], row["work"]] if row["dtype"] == "float32" else ""
-    say(
-      f"{row['network']:<8} {row['work']:<9} {row['batch']:>5}  {cells[0]:<20} {cells[1]:<20}"
-      f" {row['ratio']:>5.2f} {target:>6}  {shares[0]:>6} {shares[1]:>6}  {compiled}"
-    )
 
 
 def measure_alone(networks: list[str]) -> dict[str, dict[str, float]]:
@@ -294,12 +292,17 @@ def main() -> None:
   peak = product_peak()
   batches, dtype = ((1, 8), "bfloat16") if gpu else ((1,), "float32")
   cases = [(n, w, b) for n in networks for w in WORK for b in batches]
+  say(
+    "\nseconds: median (middle half of the runs); ratio to the better eager format; share of the"
+    f" matrix product's {peak:.0f} GFLOP/s, of the forward pass"
+  )
+  say(HEADING)
   with progress("measuring", len(cases), "case") as bar:
-    for name, work, batch in cases:
+    for name, work, batch in cases:  # each row at once: a run that breaks off has not been in vain
       row = measure(name, work, batch, dtype, arguments.repeats, arguments.torch_compile)
       rows.append(row | {"gigaflops": gigaflops(name)})
-      bar.advance(1, f"{name} {work} {row['ratio']:.2f}")
-  table_of_times(rows, peak)
+      bar.print(line(rows[-1], peak))
+      bar.advance()
   memory = {} if gpu or arguments.no_memory else measure_alone(networks)
   if arguments.json:
     record = {"device": device, "jax": jax.__version__, "torch": torch.__version__, "peak": peak}

@@ -9,7 +9,7 @@ def write(folder, videos, size=(36, 64), *, as_frames=False, mat=False, gaze=Fal
   """Writes some of its videos, AVI files or extracted frames.
 
   Args:
-    folder: to make.
+    folder: to make, or to add to.
     videos: number of the video -> number of its frames; those from 701 on have no annotation.
     size: height and width.
     as_frames: extracted frames instead of videos.
@@ -17,7 +17,7 @@ def write(folder, videos, size=(36, 64), *, as_frames=False, mat=False, gaze=Fal
     gaze: raw gaze records of three observers.
     unseen: numbers of frames that nobody looked at.
   """
-  (folder / "video").mkdir(parents=True)
+  (folder / "video").mkdir(parents=True, exist_ok=True)
   for video, frames in videos.items():
     names = [f"{i:04}" for i in range(1, frames + 1)]
     annotation = folder / "annotation" / f"{video:04}"
