@@ -15,6 +15,8 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from jaxsal.nn.unpool import interleave
+
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
 
 
@@ -133,11 +135,56 @@ def conv3d(
   return y.reshape(b, t, *y.shape[1:])
 
 
+def conv_transpose3d(
+  x: jax.Array,
+  kernel: jax.Array,
+  stride: tuple[int, int, int] = (1, 1, 1),
+  padding: tuple[int, int, int] = (0, 0, 0),
+) -> jax.Array:
+  """The adjoint of `conv3d` with respect to its input: x[i] kernel[k] adds to y[s * i - p + k].
+
+  Computed without inserting zeros: one convolution at x's own size gives all phases of the stride
+  as channels, which are then interleaved.
+
+  Args:
+    x: [b, t, h, w, c].
+    kernel: [kt, kh, kw, c, d].
+    stride, padding: in the order t, h, w; padding is smaller than the kernel and is cut off.
+
+  Returns:
+    [b, t', h', w', d], n' = (n - 1) * s - 2 * p + k.
+  """
+  k, (c, d) = kernel.shape[:3], kernel.shape[3:]
+  size = _transposed_size(x.shape[1:4], k, stride, padding)
+  taps = tuple(-(-k // s) for k, s in zip(k, stride))  # of each phase
+  # Number s * j + r of the kernel is tap j of phase r; taps are flipped to cross-correlate.
+  missing = [(0, j * s - k) for j, s, k in zip(taps, stride, k)]
+  kernel = jnp.pad(kernel, [*missing, (0, 0), (0, 0)])
+  (jt, jh, jw), (st, sh, sw) = taps, stride
+  kernel = kernel.reshape(jt, st, jh, sh, jw, sw, c, d)[::-1, :, ::-1, :, ::-1]
+  kernel = kernel.transpose(0, 2, 4, 6, 1, 3, 5, 7).reshape(*taps, c, st * sh * sw * d)
+  # Whole strides of what the padding cuts off are not computed.
+  edges = tuple(j - 1 - p // s for j, p, s in zip(taps, padding, stride))
+  y = conv3d(x, kernel, padding=edges)
+  y = interleave(y.reshape(*y.shape[:-1], -1, d), stride)
+  t, h, w = (slice(p % s, p % s + n) for p, s, n in zip(padding, stride, size))
+  return y[:, t, h, w]
+
+
+def _transposed_size(size, kernel, stride, padding) -> tuple[int, ...]:
+  """Spatial sizes of a transposed convolution of spatial sizes `size`."""
+  return tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, stride, padding))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv2d(
   x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: tuple[int, int]
 ) -> jax.Array:
-  """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d]; see `_kernel_gradient`."""
+  """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
+
+  Gradients are XLA's, except on CPU: that of a kernel where `_frames_win`, that of a strided
+  convolution's input.
+  """
   return _xla_conv2d(x, kernel, stride, padding)
 
 
@@ -153,41 +200,97 @@ def _conv2d_forward(x, kernel, stride, padding):
 def _conv2d_backward(stride, padding, residuals, dy):
   x, kernel = residuals
   conv = functools.partial(_xla_conv2d, stride=stride, padding=padding)
-  (dx,) = jax.vjp(lambda x: conv(x, kernel), x)[1](dy)
 
-  def by_xla(x, dy):
+  def input_gradient(kernel, dy):
+    return jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]
+
+  def kernel_gradient(x, dy):
     return jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]
 
-  by_taps = functools.partial(_gradient_by_taps, kernel.shape, stride, padding)
-  if _taps_win(x.shape, kernel.shape):
-    return dx, lax.platform_dependent(x, dy, cpu=by_taps, default=by_xla)
-  return dx, by_xla(x, dy)
+  if stride != (1, 1):
+    phases = functools.partial(_input_gradient_by_phases, x.shape, stride, padding)
+    dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
+  else:
+    dx = input_gradient(kernel, dy)
+  if _frames_win(dy.shape, kernel.shape):
+    frames = functools.partial(_kernel_gradient_by_frames, kernel.shape, stride, padding)
+    return dx, lax.platform_dependent(x, dy, cpu=frames, default=kernel_gradient)
+  return dx, kernel_gradient(x, dy)
 
 
 _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-def _taps_win(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-  """Whether, on CPU, one matrix product per kernel tap beats XLA's gradient of the kernel.
+def _frames_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+  """Whether, on CPU, matrix products frame by frame beat XLA's gradient of the kernel.
 
-  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): with wide channels it
-  does, for spatial kernels only where the frames are large too.
+  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): whenever there are
+  enough multiplications for it to matter.
   """
-  n, h, w, c = x_shape
-  temporal = kernel_shape[1] == 1
-  return c >= 48 and (temporal or n * h * w >= 50_000)
+  return math.prod(y_shape[:3]) * math.prod(kernel_shape) >= 10_000_000
 
 
-def _gradient_by_taps(kernel_shape, stride, padding, x, dy):
-  """Gradient [kh, kw, c, d] of the kernel: tap (i, j) is (shifted, strided x)^T dy."""
-  kh, kw, c, d = kernel_shape
-  (sh, sw), (ph, pw) = stride, padding
+def _input_gradient_by_phases(x_shape, stride, padding, kernel, dy):
+  """Gradient [n, h, w, c] of a strided convolution's input, without zeros between dy's elements."""
+  size = _transposed_size(dy.shape[1:3], kernel.shape, stride, padding)
+  # Rows at the end that the last stride leaves over: they still count where padding covers them.
+  spare = [n - m for n, m in zip(x_shape[1:3], size)]
+  back = [min(p, n) for p, n in zip(padding, spare)]
+  padding = [p - n for p, n in zip(padding, back)]
+  kernel = kernel.swapaxes(2, 3)[None]
+  dx = conv_transpose3d(dy[:, None], kernel, (1, *stride), (0, *padding))[:, 0]
+  edges = [(-n, m - n, 0) for n, m in zip(back, spare)]
+  return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
+def _kernel_gradient_by_frames(kernel_shape, stride, padding, x, dy):
+  """Gradient [kh, kw, c, d] of the kernel, added up over dy's frames.
+
+  What is made for one frame stays in the processor's caches and is overwritten by the next; the
+  whole clip at once would be new pages of memory, written and read again.
+  """
+  over_time = (kernel_shape[1], stride[1], padding[1]) == (1, 1, 0)
+  gradient = _over_time if over_time else _over_space
+  dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
+  return gradient(kernel_shape, stride, padding, x, dy, dtype).astype(x.dtype)
+
+
+def _over_space(kernel_shape, stride, padding, x, dy, dtype):
+  """x [n, h, w, c], dy [n, h', w', d]: for each n its patches [h' * w', kh * kw * c], times dy."""
+  (kh, kw, c, d), (sh, sw), (ph, pw) = kernel_shape, stride, padding
   _, h, w, _ = dy.shape
-  x = jnp.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)])
-  taps = []
-  for i in range(kh):
-    rows = lax.slice_in_dim(x, i, i + (h - 1) * sh + 1, sh, axis=1)
-    for j in range(kw):
-      shifted = lax.slice_in_dim(rows, j, j + (w - 1) * sw + 1, sw, axis=2)
-      taps.append(jnp.einsum("nhwc,nhwd->cd", shifted, dy))
-  return jnp.stack(taps).reshape(kh, kw, c, d)
+
+  def add(total, frame):
+    x, dy = frame
+    x = jnp.pad(x, [(ph, ph), (pw, pw), (0, 0)])
+    patches = [
+      lax.slice(x, (i, j, 0), (i + (h - 1) * sh + 1, j + (w - 1) * sw + 1, c), (sh, sw, 1))
+      for i in range(kh)
+      for j in range(kw)
+    ]
+    patches = jnp.concatenate(patches, axis=-1).reshape(h * w, -1)
+    product = jnp.matmul(patches.T, dy.reshape(h * w, d), preferred_element_type=dtype)
+    return total + product, None
+
+  total, _ = lax.scan(add, jnp.zeros((kh * kw * c, d), dtype), (x, dy))
+  return total.reshape(kernel_shape)
+
+
+def _over_time(kernel_shape, stride, padding, x, dy, dtype):
+  """x [b, t, n, c], dy [b, t', n, d]: for each of dy's steps the kt steps of x that it saw."""
+  (k, _, c, d), (stride, _), (padding, _) = kernel_shape, stride, padding
+  (_, t, n, _), (b, steps, _, _) = x.shape, dy.shape
+
+  def add(total, index):
+    clip, step = jnp.divmod(index, steps)
+    here = lax.dynamic_slice(dy, (clip, step, 0, 0), (1, 1, n, d)).reshape(n, d)
+    taps = []
+    for i in range(k):
+      at = step * stride - padding + i
+      seen = lax.dynamic_slice(x, (clip, at, 0, 0), (1, 1, n, c)).reshape(n, c)
+      product = jnp.matmul(seen.T, here, preferred_element_type=dtype)
+      taps.append(jnp.where((at >= 0) & (at < t), product, 0))
+    return total + jnp.stack(taps), None
+
+  total, _ = lax.scan(add, jnp.zeros((k, c, d), dtype), jnp.arange(b * steps))
+  return total.reshape(kernel_shape)

@@ -83,13 +83,13 @@ def test_by_hand():
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_plain_convolution(case, monkeypatch):
-  """With the kernel's gradient by XLA and by taps, whatever would be chosen for the size."""
+  """With the kernel's gradient by XLA and by frames, whatever would be chosen for the size."""
   kernel, stride, padding = CASES[case]
   f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel)
   expected = with_gradients(g, x, kernel)
-  for taps in (False, True):
-    monkeypatch.setattr(conv, "_taps_win", lambda *_, taps=taps: taps)
+  for frames in (False, True):
+    monkeypatch.setattr(conv, "_frames_win", lambda *_, frames=frames: frames)
     assert_close(with_gradients(f, x, kernel), expected)
 
 
@@ -128,11 +128,13 @@ def test_2d_layer_equals_the_plain_convolution(k, stride):
     ((1, 3, 3), (1, 8, 96, 96, 64), (3, 3, 64, 4)),
   ],
 )
-def test_large_layers_take_the_gradient_by_taps(kernel, shape, folded, monkeypatch):
+def test_large_layers_take_the_gradient_by_frames(kernel, shape, folded, monkeypatch):
   """What is chosen for real, not by the test, with the plain gradient as the witness."""
   used = []
-  by_taps = conv._gradient_by_taps
-  monkeypatch.setattr(conv, "_gradient_by_taps", lambda *a: used.append(a[0]) or by_taps(*a))
+  by_frames = conv._kernel_gradient_by_frames
+  monkeypatch.setattr(
+    conv, "_kernel_gradient_by_frames", lambda *a: used.append(a[0]) or by_frames(*a)
+  )
   padding = tuple(k // 2 for k in kernel)
   f, g = (functools.partial(f, stride=(1, 1, 1), padding=padding) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel, outputs=4, shape=shape)
@@ -143,11 +145,11 @@ def test_large_layers_take_the_gradient_by_taps(kernel, shape, folded, monkeypat
 
 
 @pytest.mark.parametrize(
-  ("case", "taps"),
+  ("case", "frames"),
   [("pointwise", False), ("spatial", False), ("temporal", True), ("general", True)],
 )
-def test_bfloat16_in_and_out(case, taps, monkeypatch):
-  monkeypatch.setattr(conv, "_taps_win", lambda *_: taps)
+def test_bfloat16_in_and_out(case, frames, monkeypatch):
+  monkeypatch.setattr(conv, "_frames_win", lambda *_: frames)
   kernel, stride, padding = CASES[case]
   x, kernel = (a.astype(jnp.bfloat16) for a in arrays(kernel))
   f = functools.partial(nn.conv3d, stride=stride, padding=padding)
