@@ -5,15 +5,18 @@
 The PyTorch side is `benchmarks.peers`, in eager mode and in the better of its two memory formats;
 `torch.compile` is one more column. On a CPU: float32, batch 1. Where JAX has a GPU: bfloat16, batch
 1 and 8. Forward is inference; backward is a forward pass in training mode with the gradients of all
-parameters. All sides take turns, and what is printed is the median and the spread (the middle half
-of all runs); a ratio below 1 means that jaxsal is quicker. Memory is the peak of a process of its
-own, less what it had with the weights loaded. Every network is measured against its own clip: 32 x
-224 x 384, TSFP-Net 32 x 192 x 352.
+parameters. All sides take turns, each in a process of its own. What is printed is the median and
+the spread (the middle half of all runs); a ratio below 1 means that jaxsal is quicker. Memory is
+the peak of a process, less what it had with the weights loaded. Clips have 32 x 224 x 384 pixels,
+those of TSFP-Net 32 x 192 x 352.
 """
 
 import argparse
 import functools
 import json
+import math
+import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import platform
@@ -118,19 +121,52 @@ def product_peak() -> float:
   dtype = jnp.bfloat16 if jax.default_backend() == "gpu" else jnp.float32
   x = jax.random.normal(jax.random.key(0), (n, n), dtype)
   product = jax.jit(jnp.matmul)
-  seconds = min(times({"x": lambda: jax.block_until_ready(product(x, x))}, 7)["x"])
-  return 2e-9 * n**3 / seconds
+  best = math.inf
+  for _ in range(8):
+    began = time.perf_counter()
+    jax.block_until_ready(product(x, x))
+    best = min(best, time.perf_counter() - began)
+  return 2e-9 * n**3 / best
 
 
-def times(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-  """Seconds of each call, in turns; the first of each, which compiles, does not count."""
-  result = {name: [] for name in calls}
-  for _ in range(1 + repeats):
-    for name, call in calls.items():
-      began = time.perf_counter()
-      call()
-      result[name].append(time.perf_counter() - began)
+def times(
+  sides: dict[str, Callable[[], Callable[[], Any]]], repeats: int
+) -> dict[str, list[float]]:
+  """Seconds of the call that each side makes, in turns; the first, which compiles, does not count.
+
+  Each side has a process of its own, as its users have it: in one process the threads of one
+  library still spin when it is the other's turn.
+  """
+  spawn = multiprocessing.get_context("spawn")
+  result = {name: [] for name in sides}
+  pipes, processes = {}, []
+  for name, make in sides.items():
+    pipes[name], theirs = spawn.Pipe()
+    processes.append(spawn.Process(target=serve, args=(make, theirs), daemon=True))
+    processes[-1].start()
+    theirs.close()  # so that a process that dies ends the wait for it
+  try:
+    for _ in range(1 + repeats):
+      for name, pipe in pipes.items():
+        pipe.send(None)
+        result[name].append(pipe.recv())
+  finally:
+    for process in processes:
+      process.terminate()
+      process.join()
   return {name: seconds[1:] for name, seconds in result.items()}
+
+
+def serve(
+  make: Callable[[], Callable[[], Any]], pipe: multiprocessing.connection.Connection
+) -> None:
+  """Makes the call and runs it whenever asked to, and answers with the seconds that it took."""
+  call = make()
+  while True:
+    pipe.recv()
+    began = time.perf_counter()
+    call()
+    pipe.send(time.perf_counter() - began)
 
 
 def spread(seconds: list[float]) -> str:
@@ -142,16 +178,17 @@ def measure(
   name: str, work: str, batch: int, dtype: str, repeats: int, torch_compile: bool
 ) -> dict[str, Any]:
   """One row of the table of times."""
-  calls = {
-    "jaxsal": in_jax(name, work, batch, dtype),
-    "torch": in_torch(name, work, batch, dtype, channels_last=False),
-    "torch channels-last": in_torch(name, work, batch, dtype, channels_last=True),
+  case = (name, work, batch, dtype)
+  sides = {
+    "jaxsal": functools.partial(in_jax, *case),
+    "torch": functools.partial(in_torch, *case, channels_last=False),
+    "torch channels-last": functools.partial(in_torch, *case, channels_last=True),
   }
   if torch_compile:
-    calls["torch.compile"] = in_torch(
-      name, work, batch, dtype, channels_last=dtype == "bfloat16", compiled=True
+    sides["torch.compile"] = functools.partial(
+      in_torch, *case, channels_last=dtype == "bfloat16", compiled=True
     )
-  seconds = times(calls, repeats)
+  seconds = times(sides, repeats)
   median = {side: statistics.median(values) for side, values in seconds.items()}
   eager = min(("torch", "torch channels-last"), key=median.get)
   row = {
@@ -265,6 +302,8 @@ def measure_alone(networks: list[str]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+  # Several processes of JAX and PyTorch on one GPU: none may take all of its memory in advance.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -18,7 +18,7 @@ from jaxsal import nn
 from jaxsal.models import s3d, soundnet, tsfp
 from jaxsal.models.base import AudioVisualModel
 from jaxsal.models.geometry import check_clip
-from jaxsal.models.table import Entry, bilinear, under
+from jaxsal.models.table import Entry, batch_norm, bilinear, under
 from jaxsal.models.tsfp import TSFPConfig
 
 
@@ -51,22 +51,28 @@ class SoundAttention(nnx.Module):
 
   The paper names a bilinear transformation and no more. Here it is one form for all positions, so
   that weights fit any size, with the sound averaged over its steps: the waveform is longer than the
-  clip, so that they are not the clip's. W starts at zero and tanh passes through zero: training
-  starts as the visual network, which the residual connection is there to preserve. The form is
-  divided by the root of its number of products, as a sum of 850,000 would saturate after one step.
+  clip, so that they are not the clip's. Both are batch-normalised before: behind a ReLU most of
+  what they are is common to all positions and all sounds, and hides what tells them apart (from
+  random weights, the demo run learned nothing from the sound without it). W starts at zero and tanh
+  passes through zero: training starts as the visual network, which the residual connection is there
+  to preserve. The form is divided by the root of its number of products, as a sum of 850,000 would
+  saturate after one step.
   """
 
   def __init__(self, video: int, audio: int) -> None:
     """Numbers of channels."""
     self.kernel = nnx.Param(jnp.zeros((video, audio, 1), jnp.float32))
     self.bias = nnx.Param(jnp.zeros((1,), jnp.float32))
+    # Their statistics start from nothing also where the encoders' come from a checkpoint.
+    self.video_bn = nn.BatchNorm(video, momentum=0.1, epsilon=1e-5)
+    self.audio_bn = nn.BatchNorm(audio, momentum=0.1, epsilon=1e-5)
 
   def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
     """[b, t, h, w, c] and [b, s, d] -> [b, t, h, w, 1], float32 in [-1, 1]."""
     kernel = self.kernel[...] / math.sqrt(video.shape[-1] * audio.shape[-1])
-    weights = jnp.einsum("bd,cdo->bco", audio.mean(axis=1), kernel)
-    scores = jnp.einsum("bthwc,bco->bthwo", video.astype(jnp.float32), weights)
-    return jnp.tanh(scores + self.bias[...])
+    weights = jnp.einsum("bd,cdo->bco", self.audio_bn(audio.mean(axis=1)), kernel)
+    video = self.video_bn(video.astype(jnp.float32))
+    return jnp.tanh(jnp.einsum("bthwc,bco->bthwo", video, weights) + self.bias[...])
 
 
 class TSFPNetAV(AudioVisualModel):
@@ -111,3 +117,5 @@ class TSFPNetAV(AudioVisualModel):
     yield from under("visual_model", "visual", tsfp.TSFPNet.table(config.visual))
     yield from under("audionet", "audio", soundnet.SoundNet.table(config.audio))
     yield from bilinear("bilinear", ("attention",))
+    for name in ("video_bn", "audio_bn"):
+      yield from batch_norm(name, ("attention", name))
