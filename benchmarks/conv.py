@@ -1,11 +1,11 @@
-"""Milliseconds of S3D's convolutions, and whether the faster gradient of the kernel is chosen.
+"""Milliseconds of S3D's convolutions, and whether the faster gradients are chosen.
 
   python -m benchmarks.conv
 
 Every 2-D convolution that S3D is computed with, once per shape, at 32 x 224 x 384 and at the size
-of the demonstration: forward, gradient of the input, gradient of the kernel by XLA and by one
-matrix product per tap. The four take turns, five times; printed are medians. Times of a whole pass
-count a layer as often as the network has it.
+of the demonstration: forward, gradient of the input by XLA and as it is computed here (of strided
+convolutions in phases), gradient of the kernel by XLA and frame by frame. They take turns, three
+times; printed are medians. Times of a whole pass count a layer as often as the network has it.
 """
 
 import collections
@@ -25,7 +25,7 @@ from jaxsal.console import console
 from jaxsal.models import s3d
 from jaxsal.nn import conv
 
-REPEATS = 5
+REPEATS = 3
 # Name, batch, frames, height, width, factor on the channels.
 SIZES = [("full size", 1, 32, 224, 384, 1.0), ("demonstration", 8, 16, 96, 128, 0.25)]
 
@@ -47,16 +47,25 @@ def layers(frames: tuple[int, ...], width: float) -> collections.Counter:
 
 
 def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
-  """Milliseconds: forward, input gradient, kernel gradient by XLA, by taps."""
+  """Milliseconds: forward, input gradient by XLA, by phases, kernel gradient by XLA, by frames."""
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in (x_shape, kernel_shape))
   forward = functools.partial(conv._xla_conv2d, stride=stride, padding=padding)
   dy = jnp.ones(jax.eval_shape(forward, x, kernel).shape)
+
+  def input_by_xla(kernel, dy):
+    return jax.vjp(lambda x: forward(x, kernel), x)[1](dy)[0]
+
+  def kernel_by_xla(x, dy):
+    return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](dy)[0]
+
+  phases = functools.partial(conv._input_gradient_by_phases, x_shape, stride, padding)
   calls = [
     (forward, x, kernel),
-    (lambda kernel, dy: jax.vjp(lambda x: forward(x, kernel), x)[1](dy)[0], kernel, dy),
-    (lambda x, dy: jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](dy)[0], x, dy),
-    (functools.partial(conv._gradient_by_taps, kernel_shape, stride, padding), x, dy),
+    (input_by_xla, kernel, dy),
+    (input_by_xla if stride == (1, 1) else phases, kernel, dy),
+    (kernel_by_xla, x, dy),
+    (functools.partial(conv._kernel_gradient_by_frames, kernel_shape, stride, padding), x, dy),
   ]
   calls = [functools.partial(jax.jit(f), *args) for f, *args in calls]
   jax.block_until_ready([call() for call in calls])
@@ -78,28 +87,34 @@ def main() -> None:
   )
   for name, batch, t, h, w, width in SIZES:
     say(f"\n{name}: batch {batch} of {t} x {h} x {w}, channels x {width:g}; milliseconds")
-    say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} forward  input    xla   taps")
+    say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} forward  input:xla    here  kernel:xla frames")
     totals = collections.Counter()
     for layer, count in layers((batch, t, h, w, 3), width).items():
-      x_shape, kernel_shape, stride, _ = layer
-      forward, dx, xla, taps = measure(*layer)
-      chosen = conv._taps_win(x_shape, kernel_shape)
-      slower = chosen != (taps < xla)
-      loss = max(xla, taps) / min(xla, taps)
-      verdict = f"{'taps' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")
+      x_shape, kernel_shape, stride, padding = layer
+      forward, input_xla, input_here, kernel_xla, frames = measure(*layer)
+      y = jax.eval_shape(
+        functools.partial(conv._xla_conv2d, stride=stride, padding=padding),
+        *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x_shape, kernel_shape)),
+      )
+      chosen = conv._frames_win(y.shape, kernel_shape)
+      slower = chosen != (frames < kernel_xla)
+      loss = max(kernel_xla, frames) / min(kernel_xla, frames)
+      verdict = f"{'frames' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")
       say(
         f"{' '.join(map(str, x_shape)):>20}  {' '.join(map(str, kernel_shape)):>16}"
-        f"  {' '.join(map(str, stride)):>6} {forward:7.1f}{dx:7.1f}{xla:7.1f}{taps:7.1f}  {verdict}"
+        f"  {' '.join(map(str, stride)):>6} {forward:7.1f} {input_xla:10.1f} {input_here:7.1f}"
+        f" {kernel_xla:11.1f} {frames:6.1f}  {verdict}"
       )
-      best = {"forward": forward, "input": dx, "xla": xla, "taps": taps}
-      best |= {"chosen": taps if chosen else xla, "best": min(xla, taps)}
-      for key, milliseconds in best.items():
-        totals[key] += count * milliseconds
-    say(
-      f"whole pass: forward {totals['forward']:.0f}, input gradients {totals['input']:.0f}; "
-      f"kernel gradients by xla {totals['xla']:.0f}, by taps {totals['taps']:.0f}, "
-      f"as chosen {totals['chosen']:.0f}, at best {totals['best']:.0f}"
-    )
+      milliseconds = {
+        "forward": forward,
+        "input gradients": input_here,
+        "input gradients by xla": input_xla,
+        "kernel gradients": frames if chosen else kernel_xla,
+        "kernel gradients by xla": kernel_xla,
+      }
+      for key, value in milliseconds.items():
+        totals[key] += count * value
+    say("whole pass: " + ", ".join(f"{key} {value:.0f}" for key, value in totals.items()))
 
 
 if __name__ == "__main__":
