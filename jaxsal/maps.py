@@ -81,7 +81,7 @@ class ModelMaps:
     self._model = models.load(path) if path else model
     self._split, self._blur, self._batch_size, self._mute = split, blur, batch_size, mute
     self._flow_from, self._sharing = flow_from, sharing
-    if hasattr(self._model, "samples") and not mute:
+    if self._model.samples and not mute:
       split.check_sound()
     optical_flow.of_model(self._model, flow_from)  # raises now, and not after something was written
     names = {network: name for name, (network, *_) in registry.MODELS.items()}
@@ -101,7 +101,7 @@ class ModelMaps:
       "mute": mute,
     }
     size = "{} x {}".format(*self._model.size)
-    steps = ["predicted without sound"] if mute and hasattr(self._model, "samples") else []
+    steps = ["predicted without sound"] if mute and self._model.samples else []
     steps += [f"blurred with sigma {blur:g} at {size}"] if blur else []
     self.post_processing = ", ".join(steps)
 

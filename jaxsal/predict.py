@@ -152,7 +152,7 @@ class Predictor:
     self.model_seconds = 0.0
     self._blur = blur
     self._length, self._target, self._padding = model.length, model.target, model.padding
-    self._samples = getattr(model, "samples", 0)  # of the waveform that goes with a clip
+    self._samples = model.samples
     self.needs_sound = bool(self._samples)
     self._flow = optical_flow.of_model(model, flow_from)
 

@@ -116,7 +116,7 @@ def of_model(model: "SaliencyModel", folder: str | pathlib.Path | None = None) -
   Raises:
     UserError: the network was trained on flow that was computed in another way.
   """
-  if not getattr(model, "needs_flow", False):
+  if not model.needs_flow:
     if folder is not None:
       raise UserError(f"the network takes no optical flow: leave out --flow-from={folder}")
     return None

@@ -56,8 +56,15 @@ class SaliencyModel(nnx.Module):
   """A network from a clip to the saliency map of its target frame.
 
   `model(frames)` takes normalised frames [b, t, h, w, 3] and gives maps [b, h, w], in [0, 1].
+
+  Attributes:
+    config: its configuration.
+    needs_flow: whether a batch must hold optical `flow`.
+    samples: length of the waveform that a batch must hold; 0 for none.
   """
 
+  needs_flow = False
+  samples = 0
   config: SaliencyConfig
 
   @property

@@ -18,6 +18,7 @@ from jax import lax
 from jaxsal.nn.unpool import interleave
 
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
+_PATCH_BYTES = 32_000_000  # see `_over_space`
 
 
 def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -256,23 +257,36 @@ def _kernel_gradient_by_frames(kernel_shape, stride, padding, x, dy):
 
 
 def _over_space(kernel_shape, stride, padding, x, dy, dtype):
-  """x [n, h, w, c], dy [n, h', w', d]: for each n its patches [h' * w', kh * kw * c], times dy."""
+  """x [n, h, w, c], dy [n, h', w', d]: for each n its patches [h' * w', kh * kw * c], times dy.
+
+  Of large frames so many rows at a time that the patches are no more than `_PATCH_BYTES`.
+  """
   (kh, kw, c, d), (sh, sw), (ph, pw) = kernel_shape, stride, padding
   _, h, w, _ = dy.shape
+  row = w * kh * kw * c * x.dtype.itemsize
+  rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * row <= _PATCH_BYTES))
+  seen = (rows - 1) * sh + kh  # rows of x
 
-  def add(total, frame):
+  def add_frame(total, frame):
     x, dy = frame
     x = jnp.pad(x, [(ph, ph), (pw, pw), (0, 0)])
-    patches = [
-      lax.slice(x, (i, j, 0), (i + (h - 1) * sh + 1, j + (w - 1) * sw + 1, c), (sh, sw, 1))
-      for i in range(kh)
-      for j in range(kw)
-    ]
-    patches = jnp.concatenate(patches, axis=-1).reshape(h * w, -1)
-    product = jnp.matmul(patches.T, dy.reshape(h * w, d), preferred_element_type=dtype)
-    return total + product, None
 
-  total, _ = lax.scan(add, jnp.zeros((kh * kw * c, d), dtype), (x, dy))
+    def add_rows(total, block):
+      start, dy = block
+      here = lax.dynamic_slice_in_dim(x, start, seen, axis=0)
+      patches = [
+        lax.slice(here, (i, j, 0), (i + seen - kh + 1, j + (w - 1) * sw + 1, c), (sh, sw, 1))
+        for i in range(kh)
+        for j in range(kw)
+      ]
+      patches = jnp.concatenate(patches, axis=-1).reshape(rows * w, -1)
+      product = jnp.matmul(patches.T, dy.reshape(rows * w, d), preferred_element_type=dtype)
+      return total + product, None
+
+    starts = jnp.arange(0, h * sh, rows * sh)
+    return lax.scan(add_rows, total, (starts, dy.reshape(-1, rows, w, d)))[0], None
+
+  total, _ = lax.scan(add_frame, jnp.zeros((kh * kw * c, d), dtype), (x, dy))
   return total.reshape(kernel_shape)
 
 

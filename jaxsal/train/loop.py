@@ -92,7 +92,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     sources.open_split(name, data.train_split, data.data_dir) for name in mixture
   ] or [train_split]
   trained_on = " + ".join(split.dataset for split in train_splits)
-  if getattr(model, "needs_flow", False):
+  if model.needs_flow:
     method = _flow_method([*train_splits, validation_split])
     model.config = dataclasses.replace(model.config, flow=method)
   workdir = pathlib.Path(workdir).expanduser().absolute()
@@ -132,9 +132,9 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   )
 
   # --- Data: which windows, and which of them this process loads.
-  clip = {name: getattr(model, name) for name in ("length", "size", "target", "padding")} | {
-    "samples": getattr(model, "samples", 0),  # of the waveform, for audio-visual networks
-    "flow": getattr(model, "needs_flow", False),
+  about_clips = ("length", "size", "target", "padding", "samples")
+  clip = {name: getattr(model, name) for name in about_clips} | {
+    "flow": model.needs_flow,
     "workers": config.data.workers,
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),

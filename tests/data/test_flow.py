@@ -13,6 +13,7 @@ from jaxsal import models
 from jaxsal.data import flow
 from jaxsal.errors import UserError
 from jaxsal.models import folder
+from jaxsal.models.base import SaliencyModel
 
 
 def texture(h, w):
@@ -176,9 +177,9 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
   ):
     with pytest.raises(UserError, match=message):
       flow.of_model(Trained(method), given)
-  assert flow.of_model(object()) is None
+  assert flow.of_model(SaliencyModel()) is None
   with pytest.raises(UserError, match="takes no optical flow"):
-    flow.of_model(object(), weights)
+    flow.of_model(SaliencyModel(), weights)
 
 
 def test_another_network_computes_no_flow(tmp_path):
