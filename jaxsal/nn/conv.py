@@ -225,10 +225,11 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 def _frames_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
   """Whether, on CPU, matrix products frame by frame beat XLA's gradient of the kernel.
 
-  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): whenever there are
-  enough multiplications for it to matter.
+  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): where a frame has
+  positions enough for a product, and the layer multiplications enough to matter.
   """
-  return math.prod(y_shape[:3]) * math.prod(kernel_shape) >= 10_000_000
+  n, h, w, _ = y_shape
+  return h * w >= 64 and n * h * w * math.prod(kernel_shape) >= 10_000_000
 
 
 def _input_gradient_by_phases(x_shape, stride, padding, kernel, dy):
