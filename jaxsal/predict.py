@@ -385,7 +385,7 @@ def hear(predictor: Predictor, path: Path) -> np.ndarray | None:
     return None
   sound = read_sound(path)
   if sound is None:
-    text = f"{path}: no sound track, taken as silence"
+    text = f"{path}: no sound track, or an empty one: taken as silence"
     console.console.print(text, highlight=False, markup=False, soft_wrap=True)
   return sound
 
