@@ -88,8 +88,9 @@ def test_equals_the_plain_convolution(case, monkeypatch):
   f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel)
   expected = with_gradients(g, x, kernel)
-  for frames in (False, True):
+  for frames, patch_bytes in ((False, 0), (True, conv._PATCH_BYTES), (True, 10_000)):
     monkeypatch.setattr(conv, "_frames_win", lambda *_, frames=frames: frames)
+    monkeypatch.setattr(conv, "_PATCH_BYTES", patch_bytes)  # whole frames, and some rows at a time
     assert_close(with_gradients(f, x, kernel), expected)
 
 
