@@ -2,8 +2,9 @@
 
 XLA's 3-D convolutions are slow on CPU and on GPU; its 2-D ones are not. The networks here are built
 from factored kernels, which need no third dimension: (1, k, k) runs over [b*t, h, w, c], (k, 1, 1)
-over [b, t, h*w, c], 1x1x1 is a matrix product. A kernel that extends over time and space stacks its
-time taps on the channels of a 2-D convolution over [b*t, h, w, kt*c].
+over [b, t, h*w, c], 1x1x1 is a matrix product. A kernel that extends over time and space is the sum
+of its time taps' 2-D convolutions: on CPU, ViNet's decoding layers take 0.6 to 0.8 of the time of
+one convolution with the taps stacked on the channels, and less memory.
 """
 
 import functools
@@ -126,13 +127,14 @@ def conv3d(
   if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
     y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, 0))
     return y.reshape(b, -1, h, w, d)
-  if kt > 1 or st > 1 or pt > 0:  # every output step sees its kt input steps as channels
-    x = jnp.pad(x, [(0, 0), (pt, pt), (0, 0), (0, 0), (0, 0)])
-    t = (t + 2 * pt - kt) // st + 1
-    taps = [lax.slice_in_dim(x, i, i + (t - 1) * st + 1, st, axis=1) for i in range(kt)]
-    x = jnp.concatenate(taps, axis=-1)
-  kernel = jnp.moveaxis(kernel, 0, 2).reshape(kh, kw, kt * c, d)
-  y = _conv2d(x.reshape(b * t, h, w, kt * c), kernel, (sh, sw), (ph, pw))
+  x = jnp.pad(x, [(0, 0), (pt, pt), (0, 0), (0, 0), (0, 0)])
+  t = (t + 2 * pt - kt) // st + 1
+
+  def tap(i):
+    steps = lax.slice_in_dim(x, i, i + (t - 1) * st + 1, st, axis=1)
+    return _conv2d(steps.reshape(b * t, h, w, c), kernel[i], (sh, sw), (ph, pw))
+
+  y = functools.reduce(jnp.add, map(tap, range(kt)))
   return y.reshape(b, t, *y.shape[1:])
 
 
