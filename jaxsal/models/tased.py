@@ -81,7 +81,7 @@ _ORDERS = {
 class Unit(nnx.Module):
   """A convolution, plain or transposed, without bias; batch normalisation; ReLU."""
 
-  def __init__(self, conv: nn.Conv | nn.ConvTranspose, momentum: float) -> None:
+  def __init__(self, conv: nn.Conv, momentum: float) -> None:
     self.conv = conv
     self.bn = nn.BatchNorm(conv.kernel.shape[-1], momentum=momentum, epsilon=s3d.BATCH_NORM_EPSILON)
 

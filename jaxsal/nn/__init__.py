@@ -1,10 +1,9 @@
 """The few layers that the networks share."""
 
-from jaxsal.nn.conv import Conv, Conv2d, conv3d, conv_transpose3d
+from jaxsal.nn.conv import Conv, Conv2d, ConvTranspose, conv3d, conv_transpose3d
 from jaxsal.nn.norm import BatchNorm
 from jaxsal.nn.pool import max_pool3d
 from jaxsal.nn.resize import resize, upsample
-from jaxsal.nn.transposed import ConvTranspose
 from jaxsal.nn.unpool import max_pool3d_with_switches, max_unpool3d
 
 __all__ = [

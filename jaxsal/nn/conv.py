@@ -9,6 +9,7 @@ one convolution with the taps stacked on the channels, and less memory.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +111,30 @@ class Conv2d(Conv):
       step, _ = self.stride
       return x[:, ::step, ::step] @ kernel[0, 0]
     return _conv2d(x, kernel, self.stride, padding)
+
+
+class ConvTranspose(Conv):
+  """A 3-D transposed convolution, PyTorch's `ConvTranspose3d` without `output_padding`.
+
+  [b, t, h, w, in] -> [b, t', h', w', out], n' = (n - 1) * stride - 2 * padding + kernel.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    out_channels: int,
+    kernel: tuple[int, int, int],
+    stride: tuple[int, int, int] = (1, 1, 1),
+    padding: tuple[int, int, int] = (0, 0, 0),
+    **options: Any,
+  ) -> None:
+    """As `Conv`."""
+    super().__init__(in_channels, out_channels, kernel, stride, padding, **options)
+    # One output element sees only every stride-th element of the kernel: fewer inputs.
+    self.kernel[...] *= math.sqrt(math.prod(stride))
+
+  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
+    return conv_transpose3d(x, kernel, self.stride, padding)
 
 
 def conv3d(
