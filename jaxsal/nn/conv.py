@@ -119,19 +119,11 @@ class ConvTranspose(Conv):
   [b, t, h, w, in] -> [b, t', h', w', out], n' = (n - 1) * stride - 2 * padding + kernel.
   """
 
-  def __init__(
-    self,
-    in_channels: int,
-    out_channels: int,
-    kernel: tuple[int, int, int],
-    stride: tuple[int, int, int] = (1, 1, 1),
-    padding: tuple[int, int, int] = (0, 0, 0),
-    **options: Any,
-  ) -> None:
+  def __init__(self, *arguments: Any, **options: Any) -> None:
     """As `Conv`."""
-    super().__init__(in_channels, out_channels, kernel, stride, padding, **options)
+    super().__init__(*arguments, **options)
     # One output element sees only every stride-th element of the kernel: fewer inputs.
-    self.kernel[...] *= math.sqrt(math.prod(stride))
+    self.kernel[...] *= math.sqrt(math.prod(self.stride))
 
   def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
     return conv_transpose3d(x, kernel, self.stride, padding)

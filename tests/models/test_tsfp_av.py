@@ -84,6 +84,20 @@ def test_attention_is_the_bilinear_form(model):
   np.testing.assert_allclose(attention[1, 0, 1, 3, 0], np.tanh(score), rtol=1e-5)
 
 
+def test_attention_sees_what_tells_features_apart(model):
+  """Training normalises: what all positions and all sounds have in common does not matter."""
+  attention = nnx.clone(model.attention)
+  attention.train()
+  # Many samples, far apart, so that the epsilon of the variances is nothing.
+  video, audio = (
+    100 * jax.random.uniform(jax.random.key(i), (16, *s[1:])) for i, s in enumerate(FEATURES)
+  )
+  before = attention(video, audio)
+  assert before.std() > 0
+  np.testing.assert_allclose(attention(4 * video + 3, audio), before, atol=1e-4)
+  np.testing.assert_allclose(attention(video, 4 * audio + 3), before, atol=1e-4)
+
+
 def test_gradient_reaches_attention_and_sound(model):
   graph, params, rest = nnx.split(model.attention, nnx.Param, ...)
   features = [jax.random.uniform(jax.random.key(i), s) for i, s in enumerate(FEATURES)]
