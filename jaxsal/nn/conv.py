@@ -222,10 +222,10 @@ def _conv2d_backward(stride, padding, residuals, dy):
   conv = functools.partial(_xla_conv2d, stride=stride, padding=padding)
 
   def input_gradient(kernel, dy):
-    return jax.vjp(lambda x: conv(x, kernel), x)[1](dy)[0]
+    return jax.linear_transpose(lambda x: conv(x, kernel), x)(dy)[0]
 
   def kernel_gradient(x, dy):
-    return jax.vjp(lambda kernel: conv(x, kernel), kernel)[1](dy)[0]
+    return jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(dy)[0]
 
   if stride != (1, 1):
     phases = functools.partial(_input_gradient_by_phases, x.shape, stride, padding)

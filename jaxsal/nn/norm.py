@@ -37,11 +37,21 @@ class BatchNorm(nnx.Module):
     y, mean, var = _normalise(x, scale, bias, self.epsilon)
     count = x.size // x.shape[-1]
     unbiased = var * (count / max(count - 1, 1))
-    self.mean[...] += self.momentum * (mean - self.mean[...])
-    self.var[...] += self.momentum * (unbiased - self.var[...])
+    self.mean.set_value(_moved(self.mean[...], mean, self.momentum))
+    self.var.set_value(_moved(self.var[...], unbiased, self.momentum))
     return y
 
 
+# The functions below are jitted so that they are traced once for each shape: a network normalises
+# a hundred times, and tracing takes much of the time before the first step.
+
+
+@jax.jit
+def _moved(running, new, momentum):
+  return running + momentum * (new - running)
+
+
+@functools.partial(jax.jit, static_argnums=5)
 def _affine(x, mean, var, scale, bias, epsilon):
   scale = scale * jax.lax.rsqrt(var + epsilon)
   return (x.astype(jnp.float32) * scale + (bias - mean * scale)).astype(x.dtype)
@@ -62,11 +72,13 @@ def _normalise(
   return _affine(x, mean, var, scale, bias, epsilon), mean, var
 
 
+@functools.partial(jax.jit, static_argnums=3)
 def _normalise_forward(x, scale, bias, epsilon):
   y, mean, var = _normalise(x, scale, bias, epsilon)
   return (y, mean, var), (x, mean, jax.lax.rsqrt(var + epsilon), scale)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _normalise_backward(epsilon, residuals, gradients):
   x, mean, inverse, scale = residuals
   dy = gradients[0].astype(jnp.float32)

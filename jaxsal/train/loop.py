@@ -76,7 +76,11 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   loss_weights = losses.check_weights(config.loss)
   schedule = make_schedule(config.optimizer, config.steps)
   tx = make_optimizer(config.optimizer, schedule)
-  model = _make_model(config)
+  workdir = pathlib.Path(workdir).expanduser().absolute()
+  # What a checkpoint replaces need not be there any more. (Orbax names those by their step alone
+  # which are whole.)
+  resumes = any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
+  model = _make_model(config, start_weights=not resumes)
   data = config.data
   mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
@@ -95,7 +99,6 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   if model.needs_flow:
     method = _flow_method([*train_splits, validation_split])
     model.config = dataclasses.replace(model.config, flow=method)
-  workdir = pathlib.Path(workdir).expanduser().absolute()
   if main_process:
     open_workdir(workdir, config)
   multihost_utils.sync_global_devices("workdir")
@@ -272,12 +275,14 @@ def _check_mixture(mixture: Iterable[tuple[str, float]]) -> dict[str, float]:
   return dict(mixture)
 
 
-def _make_model(config: ConfigDict) -> nnx.Module:
+def _make_model(config: ConfigDict, *, start_weights: bool = True) -> nnx.Module:
   """The network, with random weights, another training's, or published ones in its encoders."""
   if config.init_from and config.encoder_weights:
     raise UserError("init_from and encoder_weights are both set: the first has an encoder already")
   rngs = nnx.Rngs(jax.random.key(config.seed))
   model = models.create(**config.model.to_dict(), rngs=rngs)
+  if not start_weights:
+    return model
   if config.encoder_weights:
     for encoder in model.encoders:
       convert.encoder_from_torch(encoder, config.encoder_weights)

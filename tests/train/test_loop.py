@@ -95,9 +95,11 @@ def test_floor_and_ceiling_enclose_what_can_be_reached(finished):
 
 
 def test_a_finished_training_only_reports_again(finished, workdir):
+  """Without the weights that it started from, which may be gone."""
   before = (workdir / "log.jsonl").read_text()
   config = json.loads((workdir / "config.json").read_text())
-  summary = loop.train(make_config(config["data"]["data_dir"]), workdir)
+  (workdir / "config.json").write_text(json.dumps(config | {"init_from": "gone"}))
+  summary = loop.train(make_config(config["data"]["data_dir"], init_from="gone"), workdir)
   assert summary == finished.summary
   assert (workdir / "log.jsonl").read_text() == before
 
