@@ -17,5 +17,16 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the cache of the pr
   atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+  """Where `demo/tiny` is prepared; only to be read."""
+  from jaxsal.data import sources
+
+  folder = tmp_path_factory.mktemp("data")
+  sources.prepare("demo/tiny", folder)
+  return folder

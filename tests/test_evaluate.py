@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-from flax import nnx
+from movement import Movement
 
 import jaxsal
 from jaxsal import bounds, cli, metrics, models, protocols, scoring
@@ -20,28 +20,9 @@ from jaxsal.errors import UserError
 from jaxsal.evaluate import evaluate
 from jaxsal.maps import ModelMaps, finisher, stack
 from jaxsal.models import folder
-from jaxsal.models.base import SaliencyConfig, SaliencyModel
 
 SIZE = (64, 96)  # of the demo set's frames
 NAMES = ["auc_judd", "sim", "auc_shuffled", "cc", "nss", "kl", "auc_borji", "information_gain"]
-
-
-class Movement(SaliencyModel):
-  """Map = difference between the last two frames."""
-
-  def __init__(self, size=(32, 48)):
-    self.config = SaliencyConfig(length=2, size=size)
-    self.factor = nnx.Param(jnp.ones(()))
-
-  def __call__(self, frames):
-    return self.factor[...] * jnp.abs(frames[:, 1] - frames[:, 0]).mean(-1)
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-  sources.prepare("demo/tiny", folder)
-  return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,15 @@
 """The tree that a benchmark takes."""
 
 import cv2
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from movement import Movement
 
 import jaxsal
 from jaxsal import cli, models, submission
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
-from jaxsal.models.base import SaliencyConfig, SaliencyModel
 from jaxsal.submission import submit
-
-
-class Movement(SaliencyModel):
-  """Map = difference between the last two frames."""
-
-  config = SaliencyConfig(length=2, size=(32, 48))
-
-  def __init__(self):
-    self.factor = nnx.Param(jnp.ones(()))
-
-  def __call__(self, frames):
-    return self.factor[...] * jnp.abs(frames[:, 1] - frames[:, 0]).mean(-1)
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-  sources.prepare("demo/tiny", folder)
-  return folder
 
 
 @pytest.fixture(scope="module")
