@@ -42,8 +42,8 @@ class BatchNorm(nnx.Module):
     return y
 
 
-# The functions below are jitted so that they are traced once for each shape: a network normalises
-# a hundred times, and tracing takes much of the time before the first step.
+# Jitted functions are traced once for each shape: a network normalises a hundred times, and tracing
+# takes much of the time before the first step.
 
 
 @jax.jit

@@ -41,6 +41,11 @@ class Checkpoints:
     self._folder = folder.absolute()
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
+  @staticmethod
+  def exist(folder: pathlib.Path) -> bool:
+    """Whether a folder has checkpoints, damaged or not; nothing is created."""
+    return bool(ocp.utils.checkpoint_steps(folder))
+
   def save(self, step: int, state: TrainState, batches: int, metadata: dict[str, Any]) -> None:
     """Starts to save the state; returns when the devices' arrays may change again."""
     args = ocp.args.Composite(

@@ -77,10 +77,8 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   schedule = make_schedule(config.optimizer, config.steps)
   tx = make_optimizer(config.optimizer, schedule)
   workdir = pathlib.Path(workdir).expanduser().absolute()
-  # What a checkpoint replaces need not be there any more. (Orbax names those by their step alone
-  # which are whole.)
-  resumes = any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
-  model = _make_model(config, start_weights=not resumes)
+  # The weights that a checkpoint replaces need not be there any more.
+  model = _make_model(config, start_weights=not Checkpoints.exist(workdir / "checkpoints"))
   data = config.data
   mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
