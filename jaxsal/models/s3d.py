@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from jaxsal import nn
 from jaxsal.models.table import Entry, batch_norm, conv
@@ -179,11 +180,40 @@ class Encoder(nnx.Module):
 
   def shallow(self, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The first half: normalised frames -> base1 and base2; see `Stages`."""
-    x = self.conv_1a(frames)
-    x = nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+    if self.conv_1a.bn_s.use_running_average:
+      x = lax.platform_dependent(frames, cpu=self._stem_by_blocks, default=self._stem)
+    else:  # the batch's statistics need all frames
+      x = self._stem(frames)
     base1 = self.conv_2c(self.conv_2b(x))
-    x = nn.max_pool3d(base1, (1, 3, 3), (1, 2, 2), (0, 1, 1))
-    return base1, self.mixed_3c(self.mixed_3b(x))
+    return base1, self.mixed_3c(self.mixed_3b(_halve(base1)))
+
+  def _stem(self, frames: jax.Array) -> jax.Array:
+    """Normalised frames -> conv_1a, pooled: [b, t/2, h/4, w/4, 64]."""
+    return _halve(self.conv_1a(frames))
+
+  def _stem_by_blocks(self, frames: jax.Array) -> jax.Array:
+    """`_stem`, four frames after the other.
+
+    For CPUs: the features of a whole clip's frames are the largest array of a network.
+    """
+    (b, t, h, w, c), unit = frames.shape, self.conv_1a
+    blocks = frames.reshape(b, t // 4, 4, h, w, c).swapaxes(0, 1)
+    # A step sees 7 frames, from three before to three after it, and every other frame has one: the
+    # two steps of which a block holds the last frame see five of the frames before it.
+    border = jnp.zeros((b, 5, h // 2, w // 2, unit.conv_s.kernel.shape[-1]), unit.conv_s.dtype)
+
+    def steps(x: jax.Array) -> jax.Array:
+      return _halve(unit.over_time(x, (0, 0, 0)))
+
+    def block(before: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+      x = jnp.concatenate([before, unit.over_space(frames)], axis=1)
+      return x[:, -5:], steps(x)
+
+    before, x = lax.scan(block, border, blocks)
+    x = x.swapaxes(0, 1).reshape(b, t // 2, *x.shape[3:])
+    # Of the first block the first step would stand before the clip; after the last one is missing.
+    last = steps(jnp.concatenate([before, border[:, :2]], axis=1))
+    return jnp.concatenate([x[:, 1:], last], axis=1)
 
   def deep(self, base1: jax.Array, base2: jax.Array) -> Stages:
     """The second half, from the first one's results."""
@@ -292,6 +322,11 @@ def encoder_table(
         yield from basic(f"{name}.branch{i}.0", (*here, f"branch{i}_reduce"))
         yield from separable(f"{name}.branch{i}.1", (*here, f"branch{i}"))
       yield from basic(f"{name}.branch3.1", (*here, "branch3"))
+
+
+def _halve(x: jax.Array) -> jax.Array:
+  """Max pooling of height and width, as behind conv_1a and conv_2c."""
+  return nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
 def _batch_norm(count: int, cfg: S3DConfig) -> nn.BatchNorm:

@@ -1,10 +1,14 @@
 """Batch normalisation with PyTorch's arithmetic."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+# Elements of an array that a CPU's caches do not hold.
+_LARGE = 2_000_000
 
 
 class BatchNorm(nnx.Module):
@@ -65,10 +69,9 @@ def _normalise(
 
   The gradient is written out: two sums and one pass over x, where autodiff takes five of each.
   """
-  axes = tuple(range(x.ndim - 1))
-  mean = jnp.mean(x, axes, dtype=jnp.float32)
+  mean = jnp.mean(x, tuple(range(x.ndim - 1)), dtype=jnp.float32)
   # In two passes: the difference of two large moments would lose the small variances.
-  var = jnp.mean(jnp.square(x.astype(jnp.float32) - mean), axes)
+  var = _sum(lambda x: jnp.square(x - mean), x) / (x.size // x.shape[-1])
   return _affine(x, mean, var, scale, bias, epsilon), mean, var
 
 
@@ -81,13 +84,33 @@ def _normalise_forward(x, scale, bias, epsilon):
 @functools.partial(jax.jit, static_argnums=0)
 def _normalise_backward(epsilon, residuals, gradients):
   x, mean, inverse, scale = residuals
-  dy = gradients[0].astype(jnp.float32)
-  axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-  centred = x.astype(jnp.float32) - mean
-  dbias = jnp.sum(dy, axes)
-  dscale = jnp.sum(dy * centred, axes) * inverse
+  dy, count = gradients[0], x.size // x.shape[-1]
+  dbias = jnp.sum(dy, tuple(range(dy.ndim - 1)), dtype=jnp.float32)
+  dscale = _sum(lambda x, dy: dy * (x - mean), x, dy) * inverse
+  dy, centred = dy.astype(jnp.float32), x.astype(jnp.float32) - mean
   dx = scale * inverse * (dy - dbias / count - centred * (inverse * dscale / count))
   return dx.astype(x.dtype), dscale, dbias
+
+
+def _sum(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+  """Sum of `function`, which works by elements, over all axes of arrays [..., c] but the last.
+
+  A CPU stores what it is to sum, so it does this frame by frame where the whole were much memory:
+  the training step of S3D needs a fifth less.
+  """
+
+  def whole(*arrays: jax.Array) -> jax.Array:
+    terms = function(*(x.astype(jnp.float32) for x in arrays))
+    return jnp.sum(terms, tuple(range(terms.ndim - 1)))
+
+  def by_frames(*arrays: jax.Array) -> jax.Array:
+    frames = [x.reshape(-1, *x.shape[-3:]) for x in arrays]
+    zero = jnp.zeros(arrays[0].shape[-1], jnp.float32)
+    return jax.lax.scan(lambda total, frame: (total + whole(*frame), None), zero, frames)[0]
+
+  if arrays[0].size < _LARGE:
+    return whole(*arrays)
+  return jax.lax.platform_dependent(*arrays, cpu=by_frames, default=whole)
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
