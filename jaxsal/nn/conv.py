@@ -136,6 +136,9 @@ def conv3d(
   padding: tuple[int, int, int] = (0, 0, 0),
 ) -> jax.Array:
   """Cross-correlation of x [b, t, h, w, c] with kernel [kt, kh, kw, c, d], zero padded."""
+  if any(p >= k for p, k in zip(padding, kernel.shape)):  # the first outputs see zeros alone
+    x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)])
+    padding = (0, 0, 0)
   b, t, h, w, c = x.shape
   kt, kh, kw, _, d = kernel.shape
   (st, sh, sw), (pt, ph, pw) = stride, padding
@@ -144,15 +147,10 @@ def conv3d(
   if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
     y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, 0))
     return y.reshape(b, -1, h, w, d)
-  x = jnp.pad(x, [(0, 0), (pt, pt), (0, 0), (0, 0), (0, 0)])
-  t = (t + 2 * pt - kt) // st + 1
-
-  def tap(i):
-    steps = lax.slice_in_dim(x, i, i + (t - 1) * st + 1, st, axis=1)
-    return _conv2d(steps.reshape(b * t, h, w, c), kernel[i], (sh, sw), (ph, pw))
-
-  y = functools.reduce(jnp.add, map(tap, range(kt)))
-  return y.reshape(b, t, *y.shape[1:])
+  if (kt, pt) == (1, 0):
+    y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], (sh, sw), (ph, pw))
+    return y.reshape(b, -1, *y.shape[1:])
+  return _conv3d(x, kernel, stride, padding)
 
 
 def conv_transpose3d(
@@ -191,6 +189,59 @@ def conv_transpose3d(
   return y[:, t, h, w]
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv3d(
+  x: jax.Array,
+  kernel: jax.Array,
+  stride: tuple[int, int, int],
+  padding: tuple[int, int, int],
+) -> jax.Array:
+  """The sum of the time taps' convolutions.
+
+  The gradient of x is a transposed convolution: autodiff adds up an array of x's size for each tap.
+  """
+  return _sum_of_taps(x, kernel, stride, padding)
+
+
+def _sum_of_taps(x, kernel, stride, padding):
+  (b, t, h, w, c), kt = x.shape, kernel.shape[0]
+  (st, *stride), (pt, *padding) = stride, padding
+  x = jnp.pad(x, [(0, 0), (pt, pt), (0, 0), (0, 0), (0, 0)])
+  t = (t + 2 * pt - kt) // st + 1
+
+  def tap(i):
+    steps = lax.slice_in_dim(x, i, i + (t - 1) * st + 1, st, axis=1)
+    return _conv2d(steps.reshape(b * t, h, w, c), kernel[i], tuple(stride), tuple(padding))
+
+  y = functools.reduce(jnp.add, map(tap, range(kt)))
+  return y.reshape(b, t, *y.shape[1:])
+
+
+def _conv3d_forward(x, kernel, stride, padding):
+  return _sum_of_taps(x, kernel, stride, padding), (x, kernel)
+
+
+def _conv3d_backward(stride, padding, residuals, dy):
+  x, kernel = residuals
+  _, pull = jax.vjp(lambda kernel: _sum_of_taps(x, kernel, stride, padding), kernel)
+  return _input_gradient(x.shape, stride, padding, kernel, dy), *pull(dy)
+
+
+_conv3d.defvjp(_conv3d_forward, _conv3d_backward)
+
+
+def _input_gradient(x_shape, stride, padding, kernel, dy):
+  """Gradient [b, t, h, w, c] of a convolution's input, without zeros between dy's elements."""
+  size = _transposed_size(dy.shape[1:4], kernel.shape, stride, padding)
+  # Rows at the end that the last stride leaves over: they still count where padding covers them.
+  spare = [n - m for n, m in zip(x_shape[1:4], size)]
+  back = [min(p, n) for p, n in zip(padding, spare)]
+  padding = tuple(p - n for p, n in zip(padding, back))
+  dx = conv_transpose3d(dy, kernel.swapaxes(-2, -1), stride, padding)
+  edges = [(-n, m - n, 0) for n, m in zip(back, spare)]
+  return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
 def _transposed_size(size, kernel, stride, padding) -> tuple[int, ...]:
   """Spatial sizes of a transposed convolution of spatial sizes `size`."""
   return tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, stride, padding))
@@ -227,8 +278,12 @@ def _conv2d_backward(stride, padding, residuals, dy):
   def kernel_gradient(x, dy):
     return jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(dy)[0]
 
+  def phases(kernel, dy):
+    (n, *size), stride_3d, padding_3d = x.shape, (1, *stride), (0, *padding)
+    dx = _input_gradient((n, 1, *size), stride_3d, padding_3d, kernel[None], dy[:, None])
+    return dx[:, 0]
+
   if stride != (1, 1):
-    phases = functools.partial(_input_gradient_by_phases, x.shape, stride, padding)
     dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
   else:
     dx = input_gradient(kernel, dy)
@@ -249,19 +304,6 @@ def _frames_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool
   """
   n, h, w, _ = y_shape
   return h * w >= 64 and n * h * w * math.prod(kernel_shape) >= 10_000_000
-
-
-def _input_gradient_by_phases(x_shape, stride, padding, kernel, dy):
-  """Gradient [n, h, w, c] of a strided convolution's input, without zeros between dy's elements."""
-  size = _transposed_size(dy.shape[1:3], kernel.shape, stride, padding)
-  # Rows at the end that the last stride leaves over: they still count where padding covers them.
-  spare = [n - m for n, m in zip(x_shape[1:3], size)]
-  back = [min(p, n) for p, n in zip(padding, spare)]
-  padding = [p - n for p, n in zip(padding, back)]
-  kernel = kernel.swapaxes(2, 3)[None]
-  dx = conv_transpose3d(dy[:, None], kernel, (1, *stride), (0, *padding))[:, 0]
-  edges = [(-n, m - n, 0) for n, m in zip(back, spare)]
-  return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
 
 def _kernel_gradient_by_frames(kernel_shape, stride, padding, x, dy):

@@ -98,6 +98,20 @@ def test_stages_have_the_documented_shapes(width, t, h, w):
     assert s3d.stage_channels(width) == (192, 480, 832, 1024)
 
 
+@pytest.mark.parametrize(("batch", "length", "dtype"), [(2, 4, "float32"), (1, 16, "bfloat16")])
+def test_the_stem_by_blocks_is_the_stem(batch, length, dtype):
+  model = models.create("s3d", variant="tiny", dtype=dtype)
+  model.eval()
+  encoder = model.encoder
+  norm = encoder.conv_1a.bn_s  # so that zeros beside the clip are no features of black frames
+  norm.bias[...] = jnp.ones_like(norm.bias[...])
+  shape = (batch, length, 32, 64, 3)
+  frames = np.random.default_rng(0).standard_normal(shape, np.float32)
+  blocks = encoder._stem_by_blocks(frames)
+  assert blocks.dtype == dtype
+  np.testing.assert_array_equal(blocks, encoder._stem(frames))
+
+
 def test_torchvisions_naming():
   """The other public training of the network: recognised by its names, back with the same ones."""
   folder = GOLDEN.with_name("s3d_torchvision")

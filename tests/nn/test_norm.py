@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxsal import nn
+from jaxsal.nn import norm as normalisation
 
 SHAPE = (2, 3, 4, 5, 6)
 PARTS = ("scale", "bias", "mean", "var")
@@ -69,6 +70,21 @@ def test_equals_pytorch(momentum):
   theirs.eval()
   compare(last)
   np.testing.assert_allclose(norm.var[...], theirs.running_var, rtol=2e-6)
+
+
+def test_large_arrays_are_summed_frame_by_frame_to_the_same(monkeypatch):
+  x, dy, _ = batches()
+  expected = with_gradients(make(), x, dy)
+  jax.clear_caches()  # what is traced is traced for a size
+  frames = []
+  scan = jax.lax.scan
+  monkeypatch.setattr(jax.lax, "scan", lambda f, i, xs: frames.append(len(xs[0])) or scan(f, i, xs))
+  monkeypatch.setattr(normalisation, "_LARGE", x.size)
+  actual = with_gradients(make(), x, dy)
+  jax.clear_caches()
+  assert frames == [2 * 3, 2 * 3]  # the variance, the gradient of the scale
+  for a, e in zip(actual, expected):
+    np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)  # float32, in another order
 
 
 def test_running_variance_is_the_unbiased_one():
