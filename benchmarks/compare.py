@@ -207,16 +207,12 @@ def measure(
 
 
 def peak_memory(side: str, name: str, work: str) -> float:
-  """Megabytes that a process takes beside the weights, at most, while it makes three calls.
-
-  PyTorch needs more for the second than for the first, when it has the first one's gradients.
-  """
+  """Megabytes that the first call of a process takes beside the weights."""
   make = in_jax if side == "jaxsal" else functools.partial(in_torch, channels_last=False)
   call = make(name, work, 1, "float32")
   before = _kilobytes("VmRSS")
   pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak that the kernel keeps
-  for _ in range(3):
-    call()
+  call()
   return (_kilobytes("VmHWM") - before) / 1e3
 
 
