@@ -20,7 +20,6 @@ from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_train_step
 
 SIZE = (32, 64)
-HURRY = {"xla_backend_optimization_level": 0}
 TINY = {"width": 0.0625, "size": SIZE}
 RUN = ["single_stream", "no_temporal_relations", "single_matrix", "concat_amsf", "no_multi_scale"]
 ABLATIONS = [name for name in stsanet.VARIANTS if name not in ("base", "tiny")]
@@ -69,11 +68,11 @@ def parameters(**changes):
 
 
 def compiled(model, batch):
-  """(network of this structure, clips) -> maps, compiled in a hurry."""
+  """(network of this structure, clips) -> maps."""
   model.eval()
   graph, state = nnx.split(model)
   function = jax.jit(lambda state, x: nnx.merge(graph, state)(x)).lower(state, clips(batch))
-  function = function.compile(compiler_options=HURRY)
+  function = function.compile()
   return lambda model, x: np.asarray(function(nnx.state(model), x))
 
 
@@ -308,7 +307,7 @@ def test_training_step():
     "mask": jnp.ones(2),
   }
   state, scalars = new_state(params, model_state, tx), []
-  step = jax.jit(step).lower(state, batch).compile(compiler_options=HURRY)
+  step = jax.jit(step).lower(state, batch).compile()
   for _ in range(3):
     state, more = step(state, batch)
     scalars.append(jax.device_get(more))

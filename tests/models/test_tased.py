@@ -34,7 +34,7 @@ def result(case):
   # Compiled as users compile it, not as quickly as for the other tests (tests/conftest.py): in one
   # window of a hundred thousand the two greatest values are 20 units in the last place apart, and
   # which of them wins depends on the compiler's choice of instructions.
-  options = {"xla_backend_optimization_level": 3}
+  options = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
   model = convert.from_torch("tased", case.state_dict)
   return forward(model, case.frames, parts, compiler_options=options)
 
