@@ -231,7 +231,8 @@ class _LoadClip:
   def __call__(self, window: _Window) -> dict[str, Any]:
     split = window.split
     read_frame = functools.partial(_read_frame, split, self.size)
-    return _load(window, self.size, self.samples, self.flow, read_frame, split.sound)
+    row = _load(window, self.size, self.samples, self.flow, read_frame, split.sound)
+    return row | {"write_frame": functools.partial(_write_frame, split)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,7 +264,8 @@ class _LoadRow:
     name = {"video": np.int32(number), "frame": np.int32(frame)}
     if number < 0:
       row = {
-        "frames": [np.zeros((*self.size, 3), np.uint8)] * self.length,
+        "records": [-1] * self.length,
+        "write_frame": lambda record, out: out.fill(0),
         "flip": False,
         "density": np.zeros(self.size, np.float32),
         "fixations": np.zeros(self.size, np.uint8),
@@ -279,7 +281,9 @@ class _LoadRow:
     records = (video.first + frames).tolist()
     window = _Window(self.split, video, records, video.first + frame)
     readers = self.read_frame, self.read_sound
-    return _load(window, self.size, self.samples, self.flow, *readers) | name
+    row = _load(window, self.size, self.samples, self.flow, *readers)
+    row["write_frame"] = lambda record, out: np.copyto(out, self.read_frame(record))
+    return row | name
 
 
 def _load(
@@ -290,15 +294,14 @@ def _load(
   read_frame: Callable[[int], np.ndarray],
   read_sound: Callable[[Video], np.ndarray],
 ) -> dict[str, Any]:
-  """A row for `_stack`; a frame that the window repeats is read once."""
+  """A row for `_stack`, but for `write_frame`, which the caller adds."""
   mirror = transforms.flip if window.flip else lambda image: image
-  frames = {record: read_frame(record) for record in set(window.records)}
   target = window.split[window.target]
   density = transforms.decode_density(target["density"], window.split.where(window.target))
   frame_size = (window.video.height, window.video.width)
   fixations = transforms.fixation_map(target["fixations"], frame_size, size)
   row = {
-    "frames": [frames[record] for record in window.records],
+    "records": window.records,
     "flip": window.flip,
     "density": mirror(transforms.resize(density, size)),
     "fixations": mirror(fixations),
@@ -330,18 +333,31 @@ def _read_frame(split: Split, size: tuple[int, int], record: int) -> np.ndarray:
   return transforms.resize(frame, size)
 
 
+def _write_frame(split: Split, record: int, out: np.ndarray) -> None:
+  transforms.write_frame(split.image(record), split.where(record), out)
+
+
 def _stack(rows: Sequence[dict[str, Any]]) -> Batch:
-  """Rows -> batch. The frames are most of its bytes: they are mirrored as they are copied."""
-  alike = [key for key in rows[0] if key not in ("frames", "flip")]
+  """Rows -> batch.
+
+  The frames are most of its bytes, and new memory costs time: so `write_frame(record, out)` of a
+  row puts them where they stay. A frame that a window repeats is read once.
+  """
+  alike = [key for key in rows[0] if key not in ("records", "write_frame", "flip")]
   batch = {key: np.stack([row[key] for row in rows]) for key in alike}
-  first = rows[0]["frames"]
-  batch["frames"] = np.empty((len(rows), len(first), *first[0].shape), np.uint8)
+  shape = len(rows), len(rows[0]["records"]), *rows[0]["density"].shape, 3
+  batch["frames"] = np.empty(shape, np.uint8)
   for row, clip in zip(rows, batch["frames"]):
-    for frame, place in zip(row["frames"], clip):
-      if row["flip"]:
-        cv2.flip(frame, 1, dst=place)
+    written = {}
+    for record, out in zip(row["records"], clip):
+      if record in written:
+        out[...] = written[record]
       else:
-        place[...] = frame
+        row["write_frame"](record, out)
+        written[record] = out
+    if row["flip"]:
+      for out in clip:
+        cv2.flip(out, 1, dst=out)
   return batch
 
 

@@ -4,6 +4,8 @@ JPEG frames, where most of the pipeline's time goes, are read by libjpeg-turbo i
 pixels as OpenCV's in less time, and no grey ones where a file breaks off.
 """
 
+import contextlib
+
 import cv2
 import numpy as np
 import simplejpeg
@@ -37,6 +39,20 @@ def decode_frame(encoded: bytes, where: str) -> np.ndarray:
     UserError: the image cannot be decoded.
   """
   return _check(decode(encoded, cv2.IMREAD_COLOR_RGB), where)
+
+
+def write_frame(encoded: bytes, where: str, out: np.ndarray) -> None:
+  """Decodes as `decode_frame` does, into `out`, uint8 [h, w, 3], and resizes to its size.
+
+  A JPEG of this size is decoded in place: nothing is allocated, and nothing copied.
+  """
+  with contextlib.suppress(ValueError):  # what is damaged is left to decode_frame, which says so
+    if simplejpeg.is_jpeg(encoded):
+      h, w, *_ = simplejpeg.decode_jpeg_header(encoded)
+      if (h, w) == out.shape[:2]:
+        simplejpeg.decode_jpeg(encoded, "RGB", buffer=out)
+        return
+  out[...] = resize(decode_frame(encoded, where), out.shape[:2])
 
 
 def decode_density(encoded: bytes, where: str) -> np.ndarray:

@@ -39,6 +39,19 @@ def test_grey_frames_become_rgb():
     assert transforms.decode_frame(encoded, "here").shape == (4, 6, 3)
 
 
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(12, 20), (24, 40), (6, 10), (40, 12)])
+def test_frames_are_written_as_they_are_decoded(extension, channels, size):
+  rng = np.random.default_rng(0)
+  encoded = encode(rng.integers(0, 256, (12, 20, channels), np.uint8), extension)
+  frames = np.full((3, *size, 3), 7, np.uint8)
+  transforms.write_frame(encoded, "here", frames[1])
+  expected = transforms.resize(transforms.decode_frame(encoded, "here"), size)
+  assert np.array_equal(frames[1], expected)
+  assert (frames[[0, 2]] == 7).all()  # nothing beside it
+
+
 @pytest.mark.parametrize("dtype, greatest", [(np.uint8, 255), (np.uint16, 65535)])
 def test_density_keeps_its_depth(dtype, greatest):
   density = np.zeros((4, 6), dtype)
@@ -56,6 +69,10 @@ def test_damaged_image(encoded):
   for decode in decoders[: 1 if simplejpeg.is_jpeg(encoded) else 2]:  # densities are no JPEG
     with pytest.raises(UserError, match="record 5 of split 'train' of demo"):
       decode(encoded, "record 5 of split 'train' of demo")
+  with pytest.raises(UserError, match="record 5 of split 'train' of demo"):
+    transforms.write_frame(
+      encoded, "record 5 of split 'train' of demo", np.zeros((64, 64, 3), np.uint8)
+    )
 
 
 def test_resize_averages_when_it_shrinks():
