@@ -55,7 +55,7 @@ def test_papers_agree_about_a_network_but_for_known_contradictions():
 
 
 def test_rows_are_plausible():
-  assert len(_ALL) == 325
+  assert len(_ALL) == 343
   for row in _ALL:
     assert row.scores.keys() <= published.METRICS.keys()
     assert all(0 < row.scores[m] < 1 for m in ("cc", "sim", "auc_judd") if m in row.scores)

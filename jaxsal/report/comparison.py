@@ -1,6 +1,6 @@
 """The scores beside the bounds and beside what the papers print."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -37,10 +37,13 @@ def section(summary: Mapping[str, Any], name: str) -> str:
     _row(bound, _BOUNDS.get(bound, ""), means, metrics)
     for bound, means in summary["bounds"].items()
   ]
-  for title, part in _parts(summary).items():
+  for part_name, title, part in _parts(summary):
     rows.append(_group(title, metrics))
     rows.append(_row(name, part.get("source", {}).get("path") or "", part["scores"], metrics))
     rows += [_row(bound, "", means, metrics) for bound, means in part["bounds"].items()]
+    of_part = [row for row in printed if (row.split, row.selection) == (split, part_name)]
+    rows += _rows(published.best(of_part), summary)
+    usual += of_part
   if same:
     rows.append(_group(f"Published for {_split_name(split)}; by falling NSS", metrics))
   parts = [_note(summary, dataset, bool(printed)), _table(rows + _rows(same, summary), metrics)]
@@ -59,14 +62,12 @@ def section(summary: Mapping[str, Any], name: str) -> str:
   return "".join(parts)
 
 
-def _parts(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-  """The categories of the videos, and the splits of a cross-validation, by what to call them."""
-  categories = {
-    escaped(f"{name.capitalize()}: {part['videos']} of the videos"): part
-    for name, part in summary.get("categories", {}).items()
-  }
-  splits = {escaped(f"Split {name}"): part for name, part in summary.get("splits", {}).items()}
-  return categories | splits
+def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+  """Name, title and scores of each category of videos and of each split of a cross-validation."""
+  for name, part in summary.get("categories", {}).items():
+    yield name, escaped(f"{name.capitalize()}: {part['videos']} of the videos"), part
+  for name, part in summary.get("splits", {}).items():
+    yield name, escaped(f"Split {name}"), part
 
 
 def _note(summary: Mapping[str, Any], dataset: str, printed: bool) -> str:

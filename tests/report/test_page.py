@@ -156,6 +156,19 @@ def test_categories_and_bounds_of_theirs(tmp_path):
   assert rows[start + 2][0] == "mean eye position" and "1.500" in rows[start + 2]
 
 
+def test_published_rows_of_a_category_stand_below_it(tmp_path):
+  part = {"videos": 2, "scores": {"nss": 2.125}, "bounds": {}}
+  names = {"dataset": "ave/native/1.0.0", "split": "test", "categories": {"nature": part}}
+  evaluation.write(tmp_path, ["a"], **names)
+  page = report.write(tmp_path).read_text("utf-8")
+  rows = _rows(page)
+  start = rows.index(["Nature: 2 of the videos"])
+  assert "2.125" in rows[start + 1]
+  assert rows[start + 2][0].startswith("human infinite") and "3.32" in rows[start + 2]
+  assert "Not the same frames: published for AVE test (miscellaneous)" in page
+  assert "published for AVE test (nature)" not in page
+
+
 def test_a_cross_validation_has_the_videos_of_all_its_splits(tmp_path):
   folds = [
     evaluation.write(tmp_path / f"test_{i}", names, seed=i)
