@@ -27,6 +27,7 @@ from jaxsal import models
 from jaxsal.console import console, progress
 from jaxsal.models import shared_windows
 from jaxsal.models.base import SaliencyModel
+from jaxsal.models.overview import operations
 from jaxsal.predict import Predictor
 
 NETWORKS = ("tased", "vinet", "stsanet", "tsfp")
@@ -39,11 +40,12 @@ def gigaflops(model: SaliencyModel) -> tuple[float, float, float]:
   graph, state = nnx.split(model)
   length = model.length
 
-  def lower(function, *shapes):
-    merged = jax.jit(lambda state, *args: function(nnx.merge(graph, state), *args))
-    # As for a TPU: what a CPU does in a loop counts only once.
-    lowered = merged.trace(state, *shapes).lower(lowering_platforms=("tpu",))
-    return lowered.cost_analysis()["flops"] / 1e9, lowered.out_info
+  def count(function, *shapes):
+    def merged(state, *arguments):
+      return function(nnx.merge(graph, state), *arguments)
+
+    flops, result = operations(merged, state, *shapes)
+    return flops / 1e9, result
 
   def frames(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*shape, *model.size, 3), jnp.float32)
@@ -54,10 +56,10 @@ def gigaflops(model: SaliencyModel) -> tuple[float, float, float]:
   def forward(model, shared, windows):
     return model.from_stages(shared_windows.stages(model.encoder, shared, windows, length))
 
-  alone, _ = lower(lambda model, frames: model(frames), frames(1, length))
-  chunk, shared = lower(share, frames(2 * length - 1))
-  twice, _ = lower(share, frames(3 * length - 1))
-  each, _ = lower(forward, shared, jax.ShapeDtypeStruct((1,), jnp.int32))
+  alone, _ = count(lambda model, frames: model(frames), frames(1, length))
+  chunk, shared = count(share, frames(2 * length - 1))
+  twice, _ = count(share, frames(3 * length - 1))
+  each, _ = count(forward, shared, jax.ShapeDtypeStruct((1,), jnp.int32))
   return alone, chunk / length + each, (twice - chunk) / length + each
 
 

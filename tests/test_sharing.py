@@ -13,6 +13,7 @@ from jaxsal import cli, models
 from jaxsal.data.windows import windows
 from jaxsal.models import s3d, shared_windows
 from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models.overview import operations
 from jaxsal.predict import Predictor, clips_of
 from jaxsal.sharing import chunks
 
@@ -133,10 +134,7 @@ def test_arithmetic_of_the_encoder():
   graph, state = nnx.split(encoder)
 
   def flops(function, *shapes):
-    jitted = jax.jit(lambda state, *args: function(nnx.merge(graph, state), *args))
-    # As for a TPU: what a CPU does in a loop counts only once.
-    lowered = jitted.trace(state, *shapes).lower(lowering_platforms=("tpu",))
-    return lowered.cost_analysis()["flops"], lowered.out_info
+    return operations(lambda state, *args: function(nnx.merge(graph, state), *args), state, *shapes)
 
   clip = jax.ShapeDtypeStruct((1, length, *size, 3), jnp.float32)
   plain, _ = flops(lambda encoder, x: encoder(x), clip)

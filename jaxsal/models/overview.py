@@ -1,5 +1,8 @@
 """The table that `jaxsal models` prints."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import rich.table
@@ -65,6 +68,17 @@ def cost(name: str, config: SaliencyConfig) -> tuple[int, float]:
     inputs = [jax.ShapeDtypeStruct((1, *config.size, 3), jnp.float32)] * 2
   if isinstance(model, AudioVisualModel):
     inputs.append(jax.ShapeDtypeStruct((1, model.samples), jnp.float32))
-  traced = jax.jit(lambda state, *inputs: nnx.merge(graph, state)(*inputs)).trace(state, *inputs)
+  flops, _ = operations(lambda state, *inputs: nnx.merge(graph, state)(*inputs), state, *inputs)
+  return parameters, flops
+
+
+def operations(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+  """Floating-point operations of a call, as XLA counts them, and the shapes of what it returns.
+
+  Args:
+    function: what `jax.jit` takes.
+    arguments: arrays, or `jax.ShapeDtypeStruct`s in their place; nothing is computed.
+  """
   # As for a TPU: what a CPU does in a loop counts only once.
-  return parameters, traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+  lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
+  return lowered.cost_analysis()["flops"], lowered.out_info

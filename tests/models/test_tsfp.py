@@ -11,6 +11,7 @@ from flax import nnx
 from jaxsal import convert, models
 from jaxsal.errors import UserError
 from jaxsal.models import s3d
+from jaxsal.models.overview import operations
 
 ARCHITECTURES = ("pyramid", "only_multi_level", "only_final_level")
 
@@ -59,9 +60,8 @@ def flops(part):
   """Operations of a forward pass of one paper-sized clip, as XLA counts them."""
   graph, state = abstract()
   frames = jax.ShapeDtypeStruct((1, 32, 192, 352, 3), jnp.float32)
-  f = jax.jit(lambda s, x: part(nnx.merge(graph, s, copy=True))(x))
-  # As for a TPU: what a CPU does in a loop counts only once.
-  return f.trace(state, frames).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+  counted, _ = operations(lambda s, x: part(nnx.merge(graph, s, copy=True))(x), state, frames)
+  return counted
 
 
 def test_size_is_the_papers():
