@@ -208,7 +208,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       raise UserError(
         f"{folder} is not the whole of {self.name}:\n  "
         + "\n  ".join(shortened(problems))
-        + "\nDownload what is missing, or build what is there with --skip-bad."
+        + "\nDownload what is missing, or build what is there with `jaxsal prepare --skip-bad`."
       )
     self._skipped = problems
     if self.GAZE:

@@ -1,9 +1,13 @@
 """DHF1K, Hollywood-2 and UCF-Sports, built from small folders in their authors' layouts."""
 
+import importlib.util
 import json
 import os
+import pathlib
 import pickle
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -317,6 +321,26 @@ def test_a_set_that_was_built_before(tmp_path, two_videos, capsys):
 
 # Of the version of protobuf that comes with Beam, about TFDS's use of it.
 OLD_PROTOBUF = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
+
+
+@OLD_PROTOBUF
+def test_command_of_tfds(downloaded, tmp_path):
+  for package in ("apache_beam", "mlcroissant", "tensorflow"):
+    if importlib.util.find_spec(package) is None:
+      pytest.skip("needs what the command imports: pip install 'jaxsal[tfds]'")
+
+  def build(builder, *arguments):
+    program = str(pathlib.Path(sys.executable).with_name("tfds"))
+    command = [program, "build", f"tfds_builders/{builder}", f"--data_dir={tmp_path}", *arguments]
+    root = pathlib.Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+  run = build("dhf1k", f"--manual_dir={downloaded}")
+  assert run.returncode != 0 and "no frames of 003-600" in run.stderr
+  assert not list(tmp_path.rglob("dataset_info.json"))
+  run = build("demo", "--config=tiny")
+  assert run.returncode == 0, run.stderr
+  assert len(sources.open_split("demo/tiny", "train", tmp_path)) == 140
 
 
 @OLD_PROTOBUF
