@@ -126,14 +126,11 @@ def milliseconds(call, repeats: int = 5) -> float:
 def profile(split: sources.Split, size: tuple[int, int]) -> str:
   """Parts of one clip of LENGTH frames, in one thread."""
   images = [split.image(i) for i in range(LENGTH)]
-  frames = [transforms.decode_frame(image, "") for image in images]
-  resized = [transforms.resize(frame, size) for frame in frames]
+  clip = np.empty((LENGTH, *size, 3), np.uint8)
   parts = {
     "fetch": lambda: [split.image(i) for i in range(LENGTH)],
-    "decode": lambda: [transforms.decode_frame(image, "") for image in images],
-    "resize": lambda: [transforms.resize(frame, size) for frame in frames],
-    "flip": lambda: [transforms.flip(frame) for frame in resized],
-    "stack": lambda: np.stack(resized),
+    "decode": lambda: [transforms.write_frame(image, "", out) for image, out in zip(images, clip)],
+    "flip": lambda: [cv2.flip(out, 1, dst=out) for out in clip],
   }
   times = ", ".join(f"{name} {milliseconds(call):.1f} ms" for name, call in parts.items())
   return f"{np.mean([len(image) for image in images]) / 1e3:.1f} kB a frame; one clip: {times}"
