@@ -21,6 +21,10 @@ from jaxsal.train.state import split
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
 
+# Options of the compiler for what users get to the last bit; the other tests compile more quickly
+# (tests/conftest.py).
+AS_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+
 
 class Recorder(nnx.Module):
   """Stands in for a part of a network and keeps what it returns."""

@@ -72,7 +72,8 @@ def test_shut_gate_leaves_the_single_stream(model, maps_of, variant, bias):
   assert maps.gate is None and sum(x is None for x in maps) == 2
   np.testing.assert_array_equal(maps.saliency, getattr(maps, variant))
   np.testing.assert_array_equal(fused.saliency, getattr(fused, variant))
-  np.testing.assert_allclose(maps.saliency, fused.saliency, rtol=1e-6)
+  # Two programs, which round fifty layers in their own ways: at most 3e-6 was seen.
+  np.testing.assert_allclose(maps.saliency, fused.saliency, rtol=1e-5)
 
 
 def test_everything_learns():

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from golden_case import Case, check_stage, check_training, forward
+from golden_case import AS_USERS, Case, check_stage, check_training, forward
 from ml_collections import ConfigDict
 
 from jaxsal import convert, models
@@ -31,12 +31,10 @@ def case():
 @pytest.fixture(scope="module")
 def result(case):
   parts = ["encoder", *(f"prediction.{part}" for part in PARTS.values())]
-  # Compiled as users compile it, not as quickly as for the other tests (tests/conftest.py): in one
-  # window of a hundred thousand the two greatest values are 20 units in the last place apart, and
-  # which of them wins depends on the compiler's choice of instructions.
-  options = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+  # In one window of a hundred thousand the two greatest values are 20 units in the last place
+  # apart, and which of them wins depends on the compiler's choice of instructions.
   model = convert.from_torch("tased", case.state_dict)
-  return forward(model, case.frames, parts, compiler_options=options)
+  return forward(model, case.frames, parts, compiler_options=AS_USERS)
 
 
 def test_maps_are_the_references(case, result):
