@@ -1,5 +1,7 @@
 """GFSalNet: the gate's arithmetic, its streams alone, the ablations of table VII, bad input."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,8 @@ from jaxsal.errors import UserError
 from jaxsal.models import folder, gfsal, overview, registry
 
 SHAPE = (2, 64, 64, 3)
+# XLA's older loops (tests/conftest.py) round two programs of the same layers less alike.
+ALIKE = {"xla_cpu_use_fusion_emitters": True}
 
 
 def images(seed):
@@ -29,7 +33,7 @@ def maps_of(model):
   """The maps with the gate's kernel and bias as given, from one compiled program."""
   graph, state = nnx.split(model)
 
-  @jax.jit
+  @functools.partial(jax.jit, compiler_options=ALIKE)
   def run(state, kernel, bias):
     model = nnx.merge(graph, state)
     model.fusion.conv.kernel[...] = jnp.reshape(kernel, (1, 1, 2, 1))
@@ -68,12 +72,11 @@ def test_shut_gate_leaves_the_single_stream(model, maps_of, variant, bias):
   weights = {name: x for name, x in folder.arrays(model).items() if name in wanted}
   folder.set_arrays(single, weights, source="the gated model")
   single.eval()
-  maps = jax.jit(single.maps)(images(0), images(1))
+  maps = jax.jit(single.maps, compiler_options=ALIKE)(images(0), images(1))
   assert maps.gate is None and sum(x is None for x in maps) == 2
   np.testing.assert_array_equal(maps.saliency, getattr(maps, variant))
   np.testing.assert_array_equal(fused.saliency, getattr(fused, variant))
-  # Two programs, which round fifty layers in their own ways: at most 3e-6 was seen.
-  np.testing.assert_allclose(maps.saliency, fused.saliency, rtol=1e-5)
+  np.testing.assert_allclose(maps.saliency, fused.saliency, rtol=1e-6)
 
 
 def test_everything_learns():
