@@ -5,17 +5,21 @@
 Two sets: `demo` (built in DIR if need be; a temporary directory by default), and videos of
 224 x 384 JPEG frames as the builders store them, read at that size and at TSFP-Net's 192 x 352.
 Their content is FILE's, or else a texture with much noise, which takes longer to decode. The lines
-below a set say how large its frames are and where the time of one clip goes.
+below a set say how large its frames are, where the time of one clip goes, and how many clips each
+core loads that has a process to itself, as where several train together: within one process,
+threads wait for Python's lock, and workers send what they load through shared memory.
 """
 
 import argparse
 import contextlib
 import itertools
+import multiprocessing
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 from typing import Any
 
 import cv2
@@ -97,7 +101,13 @@ def images_of(path: str) -> Iterator[np.ndarray]:
       yield transforms.resize(image, FRAME)
 
 
-def clips_per_second(split: sources.Split, size: tuple[int, int], workers: int) -> float:
+def clips_per_second(
+  split: sources.Split,
+  size: tuple[int, int],
+  workers: int,
+  wait: Callable[[], Any] = lambda: None,
+) -> float:
+  """Calls `wait` when all is ready to be measured."""
   batches = pipeline.train_batches(
     split,
     length=LENGTH,
@@ -111,11 +121,21 @@ def clips_per_second(split: sources.Split, size: tuple[int, int], workers: int) 
   with contextlib.closing(batches):
     for _ in range(2 * max(workers, 4)):  # workers start, and what they loaded meanwhile is used
       next(batches)
+    wait()
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
       next(batches)
       done += 1
     return done * BATCH / (time.perf_counter() - began)
+
+
+def clips_per_core(split: sources.Split, size: tuple[int, int]) -> list[float]:
+  """Of one process for each core, all at once."""
+  cores, spawn = os.cpu_count() or 1, multiprocessing.get_context("spawn")
+  with spawn.Manager() as manager, futures.ProcessPoolExecutor(cores, spawn) as pool:
+    together = manager.Barrier(cores, timeout=60).wait
+    rates = [pool.submit(clips_per_second, split, size, 0, together) for _ in range(cores)]
+    return [rate.result() for rate in rates]
 
 
 def milliseconds(call, repeats: int = 5) -> float:
@@ -166,7 +186,9 @@ def main() -> None:
         console.print(
           f"{split.dataset:<20} {size[0]} x {size[1]}  workers {workers}  {rate:7.1f} clips/s"
         )
+      alone = ", ".join(f"{rate:.1f}" for rate in clips_per_core(split, size))
       console.print(f"  {profile(split, size)}", soft_wrap=True)
+      console.print(f"  a process for each core: {alone} clips/s", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -186,12 +186,13 @@ class EvalBatches:
 
 
 class _Window(NamedTuple):
-  """What a clip is made of: record numbers, and no pixel yet."""
+  """What a clip is made of: the numbers of its records, the target's record, and no pixel yet."""
 
   split: Split
   video: Video
   records: list[int]
   target: int
+  target_record: dict[str, Any]
   flip: bool = False
   mask: float = 1.0
 
@@ -211,13 +212,13 @@ class _DrawWindow:
     whole = training_targets(video.frames, self.length, self.target)
     targets = [frame for frame in video.targets if frame in whole] or video.targets
     for frame in rng.permutation(targets).tolist():
-      fixations = split.fixations(video.first + frame)
-      fixated = transforms.inside(fixations, (video.height, video.width)).any()
+      target = split[video.first + frame]
+      fixated = transforms.inside(target["fixations"], (video.height, video.width)).any()
       if fixated:
         break
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
     records = (video.first + frames).tolist()
-    return _Window(split, video, records, video.first + frame, flip, mask=float(fixated))
+    return _Window(split, video, records, video.first + frame, target, flip, float(fixated))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +280,8 @@ class _LoadRow:
     video = self.split.videos[number]
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
     records = (video.first + frames).tolist()
-    window = _Window(self.split, video, records, video.first + frame)
+    target = video.first + frame
+    window = _Window(self.split, video, records, target, self.split[target])
     readers = self.read_frame, self.read_sound
     row = _load(window, self.size, self.samples, self.flow, *readers)
     row["write_frame"] = lambda record, out: np.copyto(out, self.read_frame(record))
@@ -296,7 +298,7 @@ def _load(
 ) -> dict[str, Any]:
   """A row for `_stack`, but for `write_frame`, which the caller adds."""
   mirror = transforms.flip if window.flip else lambda image: image
-  target = window.split[window.target]
+  target = window.target_record
   density = transforms.decode_density(target["density"], window.split.where(window.target))
   frame_size = (window.video.height, window.video.width)
   fixations = transforms.fixation_map(target["fixations"], frame_size, size)
@@ -354,10 +356,9 @@ def _stack(rows: Sequence[dict[str, Any]]) -> Batch:
         out[...] = written[record]
       else:
         row["write_frame"](record, out)
+        if row["flip"]:
+          cv2.flip(out, 1, dst=out)
         written[record] = out
-    if row["flip"]:
-      for out in clip:
-        cv2.flip(out, 1, dst=out)
   return batch
 
 

@@ -46,11 +46,11 @@ def write_frame(encoded: bytes, where: str, out: np.ndarray) -> None:
 
   A JPEG of this size is decoded in place: nothing is allocated, and nothing copied.
   """
-  with contextlib.suppress(ValueError):  # what is damaged is left to decode_frame, which says so
+  # What is too large for `out`, or damaged, is left to decode_frame.
+  with contextlib.suppress(ValueError):
     if simplejpeg.is_jpeg(encoded):
-      h, w, *_ = simplejpeg.decode_jpeg_header(encoded)
-      if (h, w) == out.shape[:2]:
-        simplejpeg.decode_jpeg(encoded, "RGB", buffer=out)
+      image = simplejpeg.decode_jpeg(encoded, "RGB", buffer=out)
+      if image.shape == out.shape:
         return
   out[...] = resize(decode_frame(encoded, where), out.shape[:2])
 
