@@ -206,7 +206,7 @@ def measure(
   return row
 
 
-def peak_memory(side: str, name: str, work: str) -> float:
+def peak_memory(side: str, name: str, work: str) -> tuple[float]:
   """Megabytes that three calls of a process take beside the weights."""
   make = in_jax if side == "jaxsal" else functools.partial(in_torch, channels_last=False)
   call = make(name, work, 1, "float32")
@@ -214,7 +214,7 @@ def peak_memory(side: str, name: str, work: str) -> float:
   pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak that the kernel keeps
   for _ in range(3):  # PyTorch takes more in later calls, jaxsal loads its program in the first
     call()
-  return (_kilobytes("VmHWM") - before) / 1e3
+  return ((_kilobytes("VmHWM") - before) / 1e3,)
 
 
 def _kilobytes(field: str) -> int:
@@ -222,8 +222,9 @@ def _kilobytes(field: str) -> int:
   return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def compile_seconds(name: str) -> float:
-  """Of the trainer's step, batch 1: tracing, and compiling or loading what was compiled before."""
+def compile_seconds(name: str) -> tuple[float, float]:
+  """Of the trainer's step, batch 1: to trace and lower the Python code, which no cache spares, and
+  to compile it or to load what was compiled before."""
   model = models.create(name)
   schedule = optax.constant_schedule(1e-4)
   tx = optax.with_extra_args_support(optax.adam(schedule))
@@ -238,14 +239,16 @@ def compile_seconds(name: str) -> float:
   }
   step = jax.jit(make_train_step(network, tx, schedule, {"kl": 1.0}, 1), donate_argnums=0)
   began = time.perf_counter()
-  step.lower(state, batch).compile()
-  return time.perf_counter() - began
+  lowered = step.lower(state, batch)
+  traced = time.perf_counter()
+  lowered.compile()
+  return traced - began, time.perf_counter() - traced
 
 
 ALONE = {"memory": peak_memory, "compile": compile_seconds}
 
 
-def alone(function: str, *arguments: str, cache: str) -> float:
+def alone(function: str, *arguments: str, cache: str) -> list[float]:
   """What a function of `ALONE` returns in a process of its own, with this compilation cache."""
   run = subprocess.run(
     [sys.executable, "-m", "benchmarks.compare", f"--alone={','.join((function, *arguments))}"],
@@ -254,7 +257,7 @@ def alone(function: str, *arguments: str, cache: str) -> float:
     stdout=subprocess.PIPE,
     text=True,
   )
-  return float(run.stdout.split()[-1])
+  return json.loads(run.stdout.splitlines()[-1])
 
 
 HEADING = (
@@ -285,19 +288,22 @@ def line(row: dict[str, Any], peak: float) -> str:
 def measure_alone(networks: list[str]) -> dict[str, dict[str, float]]:
   """Peak memory and compile times, printed and returned."""
   result: dict[str, dict[str, float]] = {}
-  say("\npeak memory beside the weights, MB; seconds to compile a train step, and from the cache")
-  say(f"{'network':<8} {'work':<9} {'jaxsal':>7} {'torch':>7} {'ratio':>6}   compile   cached")
+  say("\npeak memory beside the weights, MB; seconds to trace, to compile and to load a train step")
+  say(
+    f"{'network':<8} {'work':<9} {'jaxsal':>7} {'torch':>7} {'ratio':>6}    trace  compile  cached"
+  )
   with tempfile.TemporaryDirectory() as cache:
     for name in networks:
       for work in WORK:
         alone("memory", "jaxsal", name, work, cache=cache)  # fills the cache: compiling has a peak
-        ours, theirs = (alone("memory", s, name, work, cache=cache) for s in ("jaxsal", "torch"))
+        sides = ("jaxsal", "torch")
+        ours, theirs = (alone("memory", s, name, work, cache=cache)[0] for s in sides)
         result[f"{name} {work}"] = {"jaxsal_mb": ours, "torch_mb": theirs}
         text = f"{name:<8} {work:<9} {ours:>7.0f} {theirs:>7.0f} {ours / theirs:>6.2f}"
         if work == "backward" and name != "s3d":
-          cold, cached = (alone("compile", name, cache=cache) for _ in range(2))
-          result[f"{name} {work}"] |= {"compile_s": cold, "cached_s": cached}
-          text += f"   {cold:>7.1f}  {cached:>7.1f}"
+          (trace, cold), (_, cached) = (alone("compile", name, cache=cache) for _ in range(2))
+          result[f"{name} {work}"] |= {"trace_s": trace, "compile_s": cold, "cached_s": cached}
+          text += f"  {trace:>7.1f}  {cold:>7.1f} {cached:>7.1f}"
         say(text)
   return result
 
@@ -317,7 +323,7 @@ def main() -> None:
   arguments = parser.parse_args()
   if arguments.alone:
     function, *rest = arguments.alone.split(",")
-    print(ALONE[function](*rest))
+    print(json.dumps(ALONE[function](*rest)))
     return
 
   networks = arguments.networks.split(",")

@@ -264,10 +264,12 @@ class AttentionWeighting(nnx.Module):
 
   def __call__(self, high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Two inputs [b, 4, h, w, c] -> the inputs, weighted."""
-    both = jnp.concatenate([high, low], axis=-1)
-    mask = jax.nn.sigmoid(self.spatial(both))
-    pooled = (both * mask).mean(axis=(2, 3), keepdims=True)
-    weights = self.excite(jax.nn.relu(self.norm(self.squeeze(pooled))))
+    # A product with each half of the kernel: to concatenate the inputs would be to write them anew.
+    kernel_high, kernel_low = jnp.split(self.spatial.kernel[0, 0, 0], 2)
+    mask = jax.nn.sigmoid(high @ kernel_high + low @ kernel_low + self.spatial.bias[...])
+    pooled = [(x * mask).mean(axis=(2, 3), keepdims=True) for x in (high, low)]
+    weights = self.squeeze(jnp.concatenate(pooled, axis=-1))
+    weights = self.excite(jax.nn.relu(self.norm(weights)))
     weight_high, weight_low = jnp.split(jax.nn.sigmoid(weights), 2, axis=-1)
     return high * weight_high, low * weight_low
 
