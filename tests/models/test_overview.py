@@ -8,9 +8,10 @@ from jaxsal.models.registry import configure
 
 @pytest.mark.parametrize(
   ("name", "parameters", "gflop"),
-  [("tsfp", 14.6e6, 146), ("tased", 21.26e6, 151), ("vinet", 31.1e6, 225)],
+  [("tsfp", 14.6e6, 145), ("tased", 21.26e6, 151), ("vinet", 31.1e6, 220)],
 )
 def test_cost_of_the_published_networks(name, parameters, gflop):
+  """PyTorch counts 150, 157 and 229, with the products that meet the zeros of padding."""
   counted, flops = overview.cost(name, configure(name))
   assert counted == pytest.approx(parameters, rel=0.002)
   assert flops / 1e9 == pytest.approx(gflop, rel=0.02)
