@@ -50,8 +50,9 @@ def write_frame(encoded: bytes, where: str, out: np.ndarray) -> None:
   with contextlib.suppress(ValueError):
     if simplejpeg.is_jpeg(encoded):
       image = simplejpeg.decode_jpeg(encoded, "RGB", buffer=out)
-      if image.shape == out.shape:
-        return
+      if image.shape != out.shape:  # smaller: it lies where `out` begins
+        out[...] = resize(image.copy(), out.shape[:2])
+      return
   out[...] = resize(decode_frame(encoded, where), out.shape[:2])
 
 
