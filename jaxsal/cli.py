@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxsal import memory
 from jaxsal.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ and NAME/480x640 for GFSalNet, with images of the optical flow: by DIS, or by PW
 --flow-from=models/pwcnet. Interrupted, the same command continues. What is missing or damaged is
 named, and stops the build; with --skip-bad such videos are left out and listed. --jobs needs Apache
 Beam (jaxsal[beam])."""
+
+
+def program() -> int:
+  """The console script `jaxsal`."""
+  memory.use_large_pages()
+  return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -519,4 +526,4 @@ def _complain(error: UserError) -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  sys.exit(program())

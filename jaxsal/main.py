@@ -14,7 +14,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxsal import caching
+from jaxsal import caching, memory
 from jaxsal.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -81,4 +81,5 @@ def _parse(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+  memory.use_large_pages()
   sys.exit(run(sys.argv[1:]))
