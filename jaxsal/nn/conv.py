@@ -20,7 +20,7 @@ from jax import lax
 from jaxsal.nn.unpool import interleave
 
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
-_PATCH_BYTES = 32_000_000  # see `_over_space`
+_PATCH_BYTES = 12_000_000  # see `_over_space`
 
 
 def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -319,11 +319,15 @@ def _kernel_gradient_by_frames(kernel_shape, stride, padding, x, dy):
 
 
 def _over_space(kernel_shape, stride, padding, x, dy, dtype):
-  """x [n, h, w, c], dy [n, h', w', d]: for each n its patches [h' * w', kh * kw * c], times dy.
+  """x [n, h, w, c], dy [n, h', w', d]: for each n dy.T times x's patches [h' * w', kh * kw * c].
 
-  Of large frames so many rows at a time that the patches are no more than `_PATCH_BYTES`.
+  Patches are made of the side with fewer channels; they would be slow to transpose, too. Of large
+  frames so many rows at a time that the patches are no more than `_PATCH_BYTES`.
   """
   (kh, kw, c, d), (sh, sw), (ph, pw) = kernel_shape, stride, padding
+  if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
+    mirrored = (kh, kw, d, c), stride, (kh - 1 - ph, kw - 1 - pw)
+    return _over_space(*mirrored, dy, x, dtype)[::-1, ::-1].swapaxes(2, 3)
   _, h, w, _ = dy.shape
   row = w * kh * kw * c * x.dtype.itemsize
   rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * row <= _PATCH_BYTES))
@@ -342,14 +346,14 @@ def _over_space(kernel_shape, stride, padding, x, dy, dtype):
         for j in range(kw)
       ]
       patches = jnp.concatenate(patches, axis=-1).reshape(rows * w, -1)
-      product = jnp.matmul(patches.T, dy.reshape(rows * w, d), preferred_element_type=dtype)
+      product = jnp.matmul(dy.reshape(rows * w, d).T, patches, preferred_element_type=dtype)
       return total + product, None
 
     starts = jnp.arange(0, h * sh, rows * sh)
     return lax.scan(add_rows, total, (starts, dy.reshape(-1, rows, w, d)))[0], None
 
-  total, _ = lax.scan(add_frame, jnp.zeros((kh * kw * c, d), dtype), (x, dy))
-  return total.reshape(kernel_shape)
+  total, _ = lax.scan(add_frame, jnp.zeros((d, kh * kw * c), dtype), (x, dy))
+  return total.reshape(d, kh, kw, c).transpose(1, 2, 3, 0)
 
 
 def _over_time(kernel_shape, stride, padding, x, dy, dtype):
