@@ -4,7 +4,7 @@
 
 Every 2-D convolution that S3D is computed with, once per shape, at 32 x 224 x 384 and at the size
 of the demonstration: forward, gradient of the input by XLA and as it is computed here (of strided
-convolutions in phases), gradient of the kernel by XLA and frame by frame. They take turns, three
+convolutions in phases), gradient of the kernel by XLA and by parts. They take turns, three
 times; printed are medians. Times of a whole pass count a layer as often as the network has it.
 """
 
@@ -65,7 +65,7 @@ def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
     (input_by_xla, kernel, dy),
     (input_by_xla if stride == (1, 1) else phases, kernel, dy),
     (kernel_by_xla, x, dy),
-    (functools.partial(conv._kernel_gradient_by_frames, kernel_shape, stride, padding), x, dy),
+    (functools.partial(conv._kernel_gradient_by_parts, kernel_shape, stride, padding), x, dy),
   ]
   calls = [functools.partial(jax.jit(f), *args) for f, *args in calls]
   jax.block_until_ready([call() for call in calls])
@@ -96,7 +96,7 @@ def main() -> None:
         functools.partial(conv._xla_conv2d, stride=stride, padding=padding),
         *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x_shape, kernel_shape)),
       )
-      chosen = conv._frames_win(y.shape, kernel_shape)
+      chosen = conv._parts_win(y.shape, kernel_shape)
       slower = chosen != (frames < kernel_xla)
       loss = max(kernel_xla, frames) / min(kernel_xla, frames)
       verdict = f"{'frames' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")

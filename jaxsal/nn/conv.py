@@ -20,7 +20,8 @@ from jax import lax
 from jaxsal.nn.unpool import interleave
 
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
-_PATCH_BYTES = 12_000_000  # see `_over_space`
+# Patches of a block of rows, and of positions over time, that stay in a CPU's caches.
+_FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
 
 
 def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -253,7 +254,7 @@ def _conv2d(
 ) -> jax.Array:
   """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
 
-  Gradients are XLA's, except on CPU: that of a kernel where `_frames_win`, that of a strided
+  Gradients are XLA's, except on CPU: that of a kernel where `_parts_win`, that of a strided
   convolution's input.
   """
   return _xla_conv2d(x, kernel, stride, padding)
@@ -287,17 +288,17 @@ def _conv2d_backward(stride, padding, residuals, dy):
     dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
   else:
     dx = input_gradient(kernel, dy)
-  if _frames_win(dy.shape, kernel.shape):
-    frames = functools.partial(_kernel_gradient_by_frames, kernel.shape, stride, padding)
-    return dx, lax.platform_dependent(x, dy, cpu=frames, default=kernel_gradient)
+  if _parts_win(dy.shape, kernel.shape):
+    parts = functools.partial(_kernel_gradient_by_parts, kernel.shape, stride, padding)
+    return dx, lax.platform_dependent(x, dy, cpu=parts, default=kernel_gradient)
   return dx, kernel_gradient(x, dy)
 
 
 _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-def _frames_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-  """Whether, on CPU, matrix products frame by frame beat XLA's gradient of the kernel.
+def _parts_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+  """Whether, on CPU, matrix products of parts of the clip beat XLA's gradient of the kernel.
 
   Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): where a frame has
   positions enough for a product, and the layer multiplications enough to matter.
@@ -306,10 +307,10 @@ def _frames_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool
   return h * w >= 64 and n * h * w * math.prod(kernel_shape) >= 10_000_000
 
 
-def _kernel_gradient_by_frames(kernel_shape, stride, padding, x, dy):
-  """Gradient [kh, kw, c, d] of the kernel, added up over dy's frames.
+def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy):
+  """Gradient [kh, kw, c, d] of the kernel, added up over parts of the clip.
 
-  What is made for one frame stays in the processor's caches and is overwritten by the next; the
+  What is made for one part stays in the processor's caches and is overwritten by the next; the
   whole clip at once would be new pages of memory, written and read again.
   """
   over_time = (kernel_shape[1], stride[1], padding[1]) == (1, 1, 0)
@@ -319,19 +320,17 @@ def _kernel_gradient_by_frames(kernel_shape, stride, padding, x, dy):
 
 
 def _over_space(kernel_shape, stride, padding, x, dy, dtype):
-  """x [n, h, w, c], dy [n, h', w', d]: for each n dy.T times x's patches [h' * w', kh * kw * c].
+  """x [n, h, w, c], dy [n, h', w', d], frame by frame; of large ones a block of rows at a time.
 
-  Patches are made of the side with fewer channels; they would be slow to transpose, too. Of large
-  frames so many rows at a time that the patches are no more than `_PATCH_BYTES`.
+  Patches are made of the side with fewer channels.
   """
-  (kh, kw, c, d), (sh, sw), (ph, pw) = kernel_shape, stride, padding
+  (kh, kw, c, d), (ph, pw) = kernel_shape, padding
   if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
     mirrored = (kh, kw, d, c), stride, (kh - 1 - ph, kw - 1 - pw)
     return _over_space(*mirrored, dy, x, dtype)[::-1, ::-1].swapaxes(2, 3)
   _, h, w, _ = dy.shape
-  row = w * kh * kw * c * x.dtype.itemsize
-  rows = max(r for r in range(1, h + 1) if h % r == 0 and (r == 1 or r * row <= _PATCH_BYTES))
-  seen = (rows - 1) * sh + kh  # rows of x
+  rows = _largest_part(h, w * kh * kw * c * x.dtype.itemsize, _FRAME_BYTES)
+  seen = (rows - 1) * stride[0] + kh  # rows of x
 
   def add_frame(total, frame):
     x, dy = frame
@@ -340,16 +339,9 @@ def _over_space(kernel_shape, stride, padding, x, dy, dtype):
     def add_rows(total, block):
       start, dy = block
       here = lax.dynamic_slice_in_dim(x, start, seen, axis=0)
-      patches = [
-        lax.slice(here, (i, j, 0), (i + seen - kh + 1, j + (w - 1) * sw + 1, c), (sh, sw, 1))
-        for i in range(kh)
-        for j in range(kw)
-      ]
-      patches = jnp.concatenate(patches, axis=-1).reshape(rows * w, -1)
-      product = jnp.matmul(dy.reshape(rows * w, d).T, patches, preferred_element_type=dtype)
-      return total + product, None
+      return total + _of_patches(kernel_shape, stride, here, dy, dtype), None
 
-    starts = jnp.arange(0, h * sh, rows * sh)
+    starts = jnp.arange(0, h * stride[0], rows * stride[0])
     return lax.scan(add_rows, total, (starts, dy.reshape(-1, rows, w, d)))[0], None
 
   total, _ = lax.scan(add_frame, jnp.zeros((d, kh * kw * c), dtype), (x, dy))
@@ -357,20 +349,40 @@ def _over_space(kernel_shape, stride, padding, x, dy, dtype):
 
 
 def _over_time(kernel_shape, stride, padding, x, dy, dtype):
-  """x [b, t, n, c], dy [b, t', n, d]: for each of dy's steps the kt steps of x that it saw."""
-  (k, _, c, d), (stride, _), (padding, _) = kernel_shape, stride, padding
-  (_, t, n, _), (b, steps, _, _) = x.shape, dy.shape
+  """x [b, t, n, c], dy [b, t', n, d]: some of each clip's n positions at a time, with all steps."""
+  (k, _, c, d), (b, steps, n, _) = kernel_shape, dy.shape
+  columns = _largest_part(n, steps * k * c * x.dtype.itemsize, _COLUMN_BYTES)
 
   def add(total, index):
-    clip, step = jnp.divmod(index, steps)
-    here = lax.dynamic_slice(dy, (clip, step, 0, 0), (1, 1, n, d)).reshape(n, d)
-    taps = []
-    for i in range(k):
-      at = step * stride - padding + i
-      seen = lax.dynamic_slice(x, (clip, at, 0, 0), (1, 1, n, c)).reshape(n, c)
-      product = jnp.matmul(seen.T, here, preferred_element_type=dtype)
-      taps.append(jnp.where((at >= 0) & (at < t), product, 0))
-    return total + jnp.stack(taps), None
+    clip, part = jnp.divmod(index, n // columns)
 
-  total, _ = lax.scan(add, jnp.zeros((k, c, d), dtype), jnp.arange(b * steps))
-  return total.reshape(kernel_shape)
+    def cut(a):
+      size = (1, a.shape[1], columns, a.shape[3])
+      return lax.dynamic_slice(a, (clip, 0, part * columns, 0), size)[0]
+
+    here = jnp.pad(cut(x), [(padding[0], padding[0]), (0, 0), (0, 0)])
+    return total + _of_patches(kernel_shape, stride, here, cut(dy), dtype), None
+
+  parts = jnp.arange(b * (n // columns))
+  total, _ = lax.scan(add, jnp.zeros((d, k * c), dtype), parts)
+  return total.reshape(d, k, 1, c).transpose(1, 2, 3, 0)
+
+
+def _of_patches(kernel_shape, stride, x, dy, dtype):
+  """dy [h', w', d].T times the patches [h' * w', kh * kw * c] of x [h, w, c], padded already.
+
+  dy is transposed, as it is smaller than the patches.
+  """
+  (kh, kw, c, d), (sh, sw), (h, w, _) = kernel_shape, stride, dy.shape
+  patches = [
+    lax.slice(x, (i, j, 0), (i + (h - 1) * sh + 1, j + (w - 1) * sw + 1, c), (sh, sw, 1))
+    for i in range(kh)
+    for j in range(kw)
+  ]
+  patches = jnp.concatenate(patches, axis=-1).reshape(h * w, -1)
+  return jnp.matmul(dy.reshape(h * w, d).T, patches, preferred_element_type=dtype)
+
+
+def _largest_part(count: int, size: int, limit: int) -> int:
+  """The largest divisor of a count of things whose sizes add up to no more than the limit, or 1."""
+  return max(n for n in range(1, count + 1) if count % n == 0 and (n == 1 or n * size <= limit))

@@ -18,6 +18,7 @@ CASES = {
   "pointwise, padded": ((1, 1, 1), (1, 1, 1), (1, 0, 2)),
   "spatial": ((1, 3, 3), (1, 1, 1), (0, 1, 1)),
   "spatial, not square": ((1, 1, 3), (1, 1, 1), (0, 0, 1)),
+  "spatial, even": ((1, 2, 4), (1, 1, 1), (0, 0, 3)),
   "S3D's stem in space": ((1, 7, 7), (1, 2, 2), (0, 3, 3)),
   "temporal": ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
   "S3D's stem in time": ((7, 1, 1), (2, 1, 1), (3, 0, 0)),
@@ -81,16 +82,18 @@ def test_by_hand():
   np.testing.assert_array_equal(y.ravel(), [4010, 8421, 802])
 
 
+@pytest.mark.parametrize("outputs", (4, 7))  # fewer and more than inputs
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_plain_convolution(case, monkeypatch):
-  """With the kernel's gradient by XLA and by frames, whatever would be chosen for the size."""
+def test_equals_the_plain_convolution(case, outputs, monkeypatch):
+  """With the kernel's gradient by XLA and by parts, whatever would be chosen for the size."""
   kernel, stride, padding = CASES[case]
   f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
-  x, kernel = arrays(kernel)
+  x, kernel = arrays(kernel, outputs)
   expected = with_gradients(g, x, kernel)
-  for frames, patch_bytes in ((False, 0), (True, conv._PATCH_BYTES), (True, 10_000)):
-    monkeypatch.setattr(conv, "_frames_win", lambda *_, frames=frames: frames)
-    monkeypatch.setattr(conv, "_PATCH_BYTES", patch_bytes)  # whole frames, and some rows at a time
+  for parts, limit in ((False, 0), (True, 1_000_000), (True, 10_000)):  # one part, several
+    monkeypatch.setattr(conv, "_parts_win", lambda *_, parts=parts: parts)
+    monkeypatch.setattr(conv, "_FRAME_BYTES", limit)
+    monkeypatch.setattr(conv, "_COLUMN_BYTES", limit)
     assert_close(with_gradients(f, x, kernel), expected)
 
 
@@ -129,12 +132,12 @@ def test_2d_layer_equals_the_plain_convolution(k, stride):
     ((1, 3, 3), (1, 8, 96, 96, 64), (3, 3, 64, 4)),
   ],
 )
-def test_large_layers_take_the_gradient_by_frames(kernel, shape, folded, monkeypatch):
+def test_large_layers_take_the_gradient_by_parts(kernel, shape, folded, monkeypatch):
   """What is chosen for real, not by the test, with the plain gradient as the witness."""
   used = []
-  by_frames = conv._kernel_gradient_by_frames
+  by_parts = conv._kernel_gradient_by_parts
   monkeypatch.setattr(
-    conv, "_kernel_gradient_by_frames", lambda *a: used.append(a[0]) or by_frames(*a)
+    conv, "_kernel_gradient_by_parts", lambda *a: used.append(a[0]) or by_parts(*a)
   )
   padding = tuple(k // 2 for k in kernel)
   f, g = (functools.partial(f, stride=(1, 1, 1), padding=padding) for f in (nn.conv3d, plain))
@@ -146,11 +149,11 @@ def test_large_layers_take_the_gradient_by_frames(kernel, shape, folded, monkeyp
 
 
 @pytest.mark.parametrize(
-  ("case", "frames"),
+  ("case", "parts"),
   [("pointwise", False), ("spatial", False), ("temporal", True), ("general", True)],
 )
-def test_bfloat16_in_and_out(case, frames, monkeypatch):
-  monkeypatch.setattr(conv, "_frames_win", lambda *_: frames)
+def test_bfloat16_in_and_out(case, parts, monkeypatch):
+  monkeypatch.setattr(conv, "_parts_win", lambda *_: parts)
   kernel, stride, padding = CASES[case]
   x, kernel = (a.astype(jnp.bfloat16) for a in arrays(kernel))
   f = functools.partial(nn.conv3d, stride=stride, padding=padding)
