@@ -59,7 +59,7 @@ def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
   def kernel_by_xla(x, dy):
     return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](dy)[0]
 
-  phases = functools.partial(conv._input_gradient_by_phases, x_shape, stride, padding)
+  phases = functools.partial(conv._input_gradient_2d, x_shape, stride, padding)
   calls = [
     (forward, x, kernel),
     (input_by_xla, kernel, dy),
@@ -87,29 +87,29 @@ def main() -> None:
   )
   for name, batch, t, h, w, width in SIZES:
     say(f"\n{name}: batch {batch} of {t} x {h} x {w}, channels x {width:g}; milliseconds")
-    say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} forward  input:xla    here  kernel:xla frames")
+    say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} forward  input:xla    here  kernel:xla  parts")
     totals = collections.Counter()
     for layer, count in layers((batch, t, h, w, 3), width).items():
       x_shape, kernel_shape, stride, padding = layer
-      forward, input_xla, input_here, kernel_xla, frames = measure(*layer)
+      forward, input_xla, input_here, kernel_xla, parts = measure(*layer)
       y = jax.eval_shape(
         functools.partial(conv._xla_conv2d, stride=stride, padding=padding),
         *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x_shape, kernel_shape)),
       )
       chosen = conv._parts_win(y.shape, kernel_shape)
-      slower = chosen != (frames < kernel_xla)
-      loss = max(kernel_xla, frames) / min(kernel_xla, frames)
-      verdict = f"{'frames' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")
+      slower = chosen != (parts < kernel_xla)
+      loss = max(kernel_xla, parts) / min(kernel_xla, parts)
+      verdict = f"{'parts' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")
       say(
         f"{' '.join(map(str, x_shape)):>20}  {' '.join(map(str, kernel_shape)):>16}"
         f"  {' '.join(map(str, stride)):>6} {forward:7.1f} {input_xla:10.1f} {input_here:7.1f}"
-        f" {kernel_xla:11.1f} {frames:6.1f}  {verdict}"
+        f" {kernel_xla:11.1f} {parts:6.1f}  {verdict}"
       )
       milliseconds = {
         "forward": forward,
         "input gradients": input_here,
         "input gradients by xla": input_xla,
-        "kernel gradients": frames if chosen else kernel_xla,
+        "kernel gradients": parts if chosen else kernel_xla,
         "kernel gradients by xla": kernel_xla,
       }
       for key, value in milliseconds.items():

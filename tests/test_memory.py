@@ -27,6 +27,20 @@ def test_starts_anew_with_its_arguments(tmp_path, before):
   assert out == f"{before or 'glibc.malloc.hugetlb=1'} one --two=a b\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+@pytest.mark.parametrize("module", ("jaxsal.main", "jaxsal.cli"))
+def test_both_programs_do(tmp_path, module):
+  """Python runs sitecustomize whenever it starts: twice, the second time with large pages."""
+  report = "import os, sys\nprint(os.environ.get('GLIBC_TUNABLES'), file=sys.stderr)\n"
+  (tmp_path / "sitecustomize.py").write_text(report)
+  env = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+  env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [env.get("PYTHONPATH")])])
+  command = [sys.executable, "-m", module, "--help"]
+  run = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+  assert run.stderr.splitlines() == ["None", "glibc.malloc.hugetlb=1"]
+  assert "jaxsal" in run.stdout  # said once, by the second
+
+
 @pytest.mark.parametrize(
   "process, program",
   (

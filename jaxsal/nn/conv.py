@@ -243,6 +243,13 @@ def _input_gradient(x_shape, stride, padding, kernel, dy):
   return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
 
+def _input_gradient_2d(x_shape, stride, padding, kernel, dy):
+  """The same, [n, h, w, c], of a 2-D convolution's input."""
+  n, *size = x_shape
+  shape, stride, padding = (n, 1, *size), (1, *stride), (0, *padding)
+  return _input_gradient(shape, stride, padding, kernel[None], dy[:, None])[:, 0]
+
+
 def _transposed_size(size, kernel, stride, padding) -> tuple[int, ...]:
   """Spatial sizes of a transposed convolution of spatial sizes `size`."""
   return tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, stride, padding))
@@ -279,12 +286,8 @@ def _conv2d_backward(stride, padding, residuals, dy):
   def kernel_gradient(x, dy):
     return jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(dy)[0]
 
-  def phases(kernel, dy):
-    (n, *size), stride_3d, padding_3d = x.shape, (1, *stride), (0, *padding)
-    dx = _input_gradient((n, 1, *size), stride_3d, padding_3d, kernel[None], dy[:, None])
-    return dx[:, 0]
-
   if stride != (1, 1):
+    phases = functools.partial(_input_gradient_2d, x.shape, stride, padding)
     dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
   else:
     dx = input_gradient(kernel, dy)
