@@ -34,7 +34,6 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import torch
 from flax import nnx
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,6 +42,8 @@ from benchmarks.peers import PEERS
 from jaxsal import models
 from jaxsal.console import console, progress
 from jaxsal.memory import LARGE_PAGES
+from jaxsal.train.optimizer import make_optimizer, make_schedule
+from jaxsal.train.recipe import recipe
 from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_train_step
 
@@ -240,8 +241,9 @@ def compile_seconds(name: str) -> tuple[float, float]:
   """Of the trainer's step, batch 1: to trace and lower the Python code, which no cache spares, and
   to compile it or to load what was compiled before."""
   model = models.create(name)
-  schedule = optax.constant_schedule(1e-4)
-  tx = optax.with_extra_args_support(optax.adam(schedule))
+  config = recipe(name).optimizer
+  schedule = make_schedule(config, 1000)
+  tx = make_optimizer(config, schedule)
   network, params, model_state = split(model)
   state = jax.eval_shape(lambda p, s: new_state(p, s, tx), params, model_state)
   frames = clip(name, 1)

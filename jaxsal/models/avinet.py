@@ -23,7 +23,7 @@ from jaxsal.models.base import AudioVisualModel
 from jaxsal.models.geometry import check_clip
 from jaxsal.models.table import Entry, bilinear, conv, conv2d, linear, under, unused
 from jaxsal.models.vinet import ViNetConfig
-from jaxsal.nn.conv import kernel_init
+from jaxsal.nn.conv import filled, kernel_init
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class BilinearFusion(nnx.Module):
     pooled = ((t - self.window) // 2 + 1) * h * ((w - 1) // 2 + 1)
     shape = (pooled, audio_steps, t * h * w)
     self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-    self.bias = nnx.Param(jnp.zeros(shape[-1:], jnp.float32))
+    self.bias = nnx.Param(filled(0, shape[-1]))
 
   def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
     """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32."""

@@ -13,7 +13,6 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -189,7 +188,7 @@ def set_arrays(model: nnx.Module, weights: dict[str, np.ndarray], source: str) -
     problems = "\n  ".join(sorted(problems))
     raise UserError(f"{source} does not fit {type(model).__name__}:\n  {problems}")
   for name, variable in wanted.items():
-    variable.set_value(jnp.asarray(weights[name]))
+    variable.set_value(jax.device_put(weights[name]))
 
 
 def _read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:

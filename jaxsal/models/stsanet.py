@@ -23,6 +23,7 @@ from jaxsal.models.base import SaliencyConfig, SaliencyModel
 from jaxsal.models.geometry import check_size
 from jaxsal.models.table import Entry, conv
 from jaxsal.nn.attention import attention
+from jaxsal.nn.conv import filled
 
 # Steps in time of every STSA module's input and output.
 STEPS = 4
@@ -148,8 +149,8 @@ class LayerNorm(nnx.Module):
   """Layer normalisation over all axes but the batch, with a scale and a bias for every element."""
 
   def __init__(self, shape: tuple[int, ...]) -> None:
-    self.scale = nnx.Param(jnp.ones(shape, jnp.float32))
-    self.bias = nnx.Param(jnp.zeros(shape, jnp.float32))
+    self.scale = nnx.Param(filled(1, *shape))
+    self.bias = nnx.Param(filled(0, *shape))
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[b, *shape] -> the same shape and dtype; statistics are float32."""

@@ -20,6 +20,7 @@ from jaxsal.models.base import AudioVisualModel
 from jaxsal.models.geometry import check_clip
 from jaxsal.models.table import Entry, batch_norm, bilinear, under
 from jaxsal.models.tsfp import TSFPConfig
+from jaxsal.nn.conv import filled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,8 @@ class SoundAttention(nnx.Module):
 
   def __init__(self, video: int, audio: int) -> None:
     """Numbers of channels."""
-    self.kernel = nnx.Param(jnp.zeros((video, audio, 1), jnp.float32))
-    self.bias = nnx.Param(jnp.zeros((1,), jnp.float32))
+    self.kernel = nnx.Param(filled(0, video, audio, 1))
+    self.bias = nnx.Param(filled(0, 1))
     # Their statistics start from nothing also where the encoders' come from a checkpoint.
     self.video_bn = nn.BatchNorm(video, momentum=0.1, epsilon=1e-5)
     self.audio_bn = nn.BatchNorm(audio, momentum=0.1, epsilon=1e-5)

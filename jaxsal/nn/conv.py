@@ -38,7 +38,12 @@ def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax
   seed = jax.random.key_data(key)
   if isinstance(seed, jax.core.Tracer):
     return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, dtype), seed)
-  return jnp.asarray(draw(seed))  # without the callback there is nothing to compile
+  return jax.device_put(draw(seed))  # without the callback there is nothing to compile
+
+
+def filled(value: float, *shape: int) -> jax.Array:
+  """A float32 array, filled on the host, as JAX would compile a program for every shape."""
+  return jax.device_put(np.full(shape, value, np.float32))
 
 
 class Conv(nnx.Module):
@@ -65,7 +70,7 @@ class Conv(nnx.Module):
     self.stride, self.padding, self.dtype = stride, padding, dtype
     shape = (*kernel, in_channels, out_channels)
     self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-    self.bias = nnx.Param(jnp.zeros((out_channels,), jnp.float32)) if use_bias else None
+    self.bias = nnx.Param(filled(0, out_channels)) if use_bias else None
 
   def __call__(self, x: jax.Array, padding: tuple[int, ...] | None = None) -> jax.Array:
     """[b, t, h, w, in] -> [b, t', h', w', out], with other padding than its own where given."""
@@ -344,7 +349,7 @@ def _over_space(kernel_shape, stride, padding, x, dy, dtype):
       here = lax.dynamic_slice_in_dim(x, start, seen, axis=0)
       return total + _of_patches(kernel_shape, stride, here, dy, dtype), None
 
-    starts = jnp.arange(0, h * stride[0], rows * stride[0])
+    starts = np.arange(0, h * stride[0], rows * stride[0], np.uint32)
     return lax.scan(add_rows, total, (starts, dy.reshape(-1, rows, w, d)))[0], None
 
   total, _ = lax.scan(add_frame, jnp.zeros((d, kh * kw * c), dtype), (x, dy))
@@ -356,18 +361,15 @@ def _over_time(kernel_shape, stride, padding, x, dy, dtype):
   (k, _, c, d), (b, steps, n, _) = kernel_shape, dy.shape
   columns = _largest_part(n, steps * k * c * x.dtype.itemsize, _COLUMN_BYTES)
 
-  def add(total, index):
-    clip, part = jnp.divmod(index, n // columns)
-
+  def add(total, where):
     def cut(a):
-      size = (1, a.shape[1], columns, a.shape[3])
-      return lax.dynamic_slice(a, (clip, 0, part * columns, 0), size)[0]
+      return lax.dynamic_slice(a, (*where,), (1, a.shape[1], columns, a.shape[3]))[0]
 
     here = jnp.pad(cut(x), [(padding[0], padding[0]), (0, 0), (0, 0)])
     return total + _of_patches(kernel_shape, stride, here, cut(dy), dtype), None
 
-  parts = jnp.arange(b * (n // columns))
-  total, _ = lax.scan(add, jnp.zeros((d, k * c), dtype), parts)
+  corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T.astype(np.uint32)
+  total, _ = lax.scan(add, jnp.zeros((d, k * c), dtype), corners)
   return total.reshape(d, k, 1, c).transpose(1, 2, 3, 0)
 
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsal.nn.conv import filled
+
 # Elements of an array that a CPU's caches do not hold.
 _LARGE = 2_000_000
 
@@ -28,10 +30,10 @@ class BatchNorm(nnx.Module):
     """`momentum` as in PyTorch: the weight of the new batch in the running statistics."""
     self.momentum, self.epsilon = momentum, epsilon
     self.use_running_average = False
-    self.scale = nnx.Param(jnp.ones((channels,), jnp.float32))
-    self.bias = nnx.Param(jnp.zeros((channels,), jnp.float32))
-    self.mean = nnx.BatchStat(jnp.zeros((channels,), jnp.float32))
-    self.var = nnx.BatchStat(jnp.ones((channels,), jnp.float32))
+    self.scale = nnx.Param(filled(1, channels))
+    self.bias = nnx.Param(filled(0, channels))
+    self.mean = nnx.BatchStat(filled(0, channels))
+    self.var = nnx.BatchStat(filled(1, channels))
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[..., channels] -> the same shape and dtype."""

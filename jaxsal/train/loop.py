@@ -75,7 +75,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
       raise UserError(f"{name} is {value}: it must be a multiple of {divisor} ({what})")
   loss_weights = losses.check_weights(config.loss)
   schedule = make_schedule(config.optimizer, config.steps)
-  tx = make_optimizer(config.optimizer, schedule)
+  tx = make_optimizer(config.optimizer, schedule, flat=not config.sharding)
   workdir = pathlib.Path(workdir).expanduser().absolute()
   # The weights that a checkpoint replaces need not be there any more.
   model = _make_model(config, start_weights=not Checkpoints.exist(workdir / "checkpoints"))

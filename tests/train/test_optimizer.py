@@ -1,5 +1,7 @@
 """Schedules and groups of parameters."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,34 @@ def test_groups_have_their_own_rates():
   np.testing.assert_allclose(updates["encoder"]["bias"], -0.001, rtol=1e-6)  # the first rule wins
   np.testing.assert_allclose(updates["head"]["bias"], -0.2, rtol=1e-6)
   np.testing.assert_allclose(updates["head"]["kernel"], -0.1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ("adam", "sgd"))
+def test_one_vector_or_an_array_for_each_parameter(name):
+  """The same updates, and a state that devices can divide where it is asked for."""
+  rules = (("^encoder/", 0.1), ("nothing", 3.0))  # a group without parameters
+  config = make_config(name=name, momentum=0.9, weight_decay=0.1, multipliers=rules)
+  rng = np.random.default_rng(0)
+  shapes = {"encoder": {"kernel": (3, 4, 5), "bias": (5,)}, "head": {"kernel": (5, 1), "bias": ()}}
+  draw = lambda: jax.tree.map(  # noqa: E731
+    lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+    shapes,
+    is_leaf=lambda x: isinstance(x, tuple),
+  )
+  one, each = (make_optimizer(config, make_schedule(config, 10), flat=f) for f in (True, False))
+  params = draw()
+  states = one.init(params), each.init(params)
+  for _ in range(3):
+    gradients = draw()
+    with jax.numpy_dtype_promotion("standard"):
+      updates, one_state = one.update(gradients, states[0], params)
+      expected, each_state = each.update(gradients, states[1], params)
+    # A vector processor and the rest of a vector round square roots differently.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    jax.tree.map(close, updates, expected)
+    states = one_state, each_state
+  sizes = [{leaf.shape for leaf in jax.tree.leaves(state) if leaf.ndim} for state in states]
+  assert sizes == [{(65,), (6,)}, {(3, 4, 5), (5,), (5, 1)}]
 
 
 def test_plateau_drops_the_rate_when_the_loss_stops_falling():
