@@ -41,7 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.peers import PEERS
 from jaxsal import models
 from jaxsal.console import console, progress
-from jaxsal.memory import LARGE_PAGES
+from jaxsal.memory import LARGE_PAGES, frugal
 from jaxsal.train.optimizer import make_optimizer, make_schedule
 from jaxsal.train.recipe import recipe
 from jaxsal.train.state import new_state, split
@@ -79,7 +79,7 @@ def in_jax(name: str, work: str, batch: int, dtype: str) -> Callable[[], Any]:
     model = nnx.merge(graph, params, state)
     return model(frames).mean(), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
-  function = jax.jit(apply if work == "forward" else jax.grad(loss, has_aux=True))
+  function = frugal(jax.jit(apply if work == "forward" else jax.grad(loss, has_aux=True)))
   arguments = jax.device_put((params, state, clip(name, batch)))
   return lambda: jax.block_until_ready(function(*arguments))
 

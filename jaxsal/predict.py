@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar
 import cv2
 import numpy as np
 
-from jaxsal import console, files
+from jaxsal import console, files, memory
 from jaxsal.data import flow as optical_flow
 from jaxsal.data import video as video_files
 from jaxsal.data.audio import read_sound, waveform
@@ -182,6 +182,7 @@ class Predictor:
       self._chunked = ChunkedForward(model, self._state, self.batch_size, self._sharding, inputs)
     else:
       self._forward = jax.jit(forward).lower(self._state, batch).compile()
+    memory.trim()
     self.compile_seconds = time.perf_counter() - start
 
   def maps(

@@ -1,9 +1,12 @@
-"""Programs start anew with large pages, and nothing else does."""
+"""Programs start anew with large pages, and nothing else does; memory is given back."""
 
 import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxsal import memory
@@ -55,3 +58,40 @@ def test_leaves_the_process_of_another_program(monkeypatch, process, program):
   monkeypatch.setattr(sys, "argv", program)
   monkeypatch.setattr(os, "execve", lambda *arguments: pytest.fail("the kernel would be lost"))
   memory.use_large_pages()
+
+
+def test_frugal_compiles_once_and_trims_before_the_function_runs(monkeypatch):
+  """The call finds what was compiled ahead: the function is traced once, and its input donated."""
+  events = []
+  monkeypatch.setattr(memory, "trim", lambda: events.append("trimmed"))
+
+  def add(x, y):
+    events.append("traced")
+    jax.debug.callback(lambda: events.append("ran"), ordered=True)
+    return x + y
+
+  function = memory.frugal(jax.jit(add, donate_argnums=0))
+  for i in (1, 2):
+    x = jnp.full(3, i)
+    np.testing.assert_array_equal(function(x, x + 1), 2 * i + 1)
+    assert x.is_deleted()
+  jax.effects_barrier()
+  assert events == ["traced", "trimmed", "ran", "ran"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_trim_gives_freed_memory_back():
+  script = """
+import os, pathlib
+from jaxsal import memory
+resident = lambda: int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+rows = [bytearray(100_000) for _ in range(3000)]
+full, rows = resident(), rows[-1:]  # the last one keeps the heap from shrinking
+before = resident()
+memory.trim()
+print(full, before, resident())
+"""
+  env = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1000000"}
+  run = subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True)
+  full, before, after = map(int, run.stdout.split())
+  assert before > full - 50 and after < full - 200  # megabytes

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from jaxsal import bounds, convert, losses, models
+from jaxsal import bounds, convert, losses, memory, models
 from jaxsal.console import console, progress, track
 from jaxsal.data import pipeline, sources
 from jaxsal.data.windows import target_position
@@ -158,12 +158,14 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   )
 
   # --- Steps.
-  train_step = jax.jit(
-    make_train_step(network, tx, schedule, loss_weights, config.accumulate),
-    donate_argnums=0,
-    out_shardings=(shardings, replicated),
+  train_step = memory.frugal(
+    jax.jit(
+      make_train_step(network, tx, schedule, loss_weights, config.accumulate),
+      donate_argnums=0,
+      out_shardings=(shardings, replicated),
+    )
   )
-  eval_step = jax.jit(make_eval_step(network), out_shardings=replicated)
+  eval_step = memory.frugal(jax.jit(make_eval_step(network), out_shardings=replicated))
   add = jax.jit(lambda x, y: jax.tree.map(jnp.add, x, y))
   gather = jax.jit(lambda x: x, out_shardings=replicated)
 
