@@ -5,12 +5,12 @@
 The PyTorch side is `benchmarks.peers`, in eager mode and in the better of its two memory formats;
 `torch.compile` is one more column. On a CPU: float32, batch 1. Where JAX has a GPU: bfloat16, batch
 1 and 8. Forward is inference; backward is a forward pass in training mode with the gradients of all
-parameters. All sides take turns, each in a process of its own; a turn is two calls, of which the
-second counts. What is printed is the median and the spread (the middle half of all runs); a ratio
-below 1 means that jaxsal is quicker. Memory is the peak of a process over three calls, less what it
-had with the weights loaded. Clips have 32 x 224 x 384 pixels, those of TSFP-Net 32 x 192 x 352.
-jaxsal runs in large pages of memory, as its programs do; set GLIBC_TUNABLES=glibc.malloc.hugetlb=1
-for PyTorch to have them too.
+parameters. All sides take turns, each in a process of its own; a turn is four calls, of which all
+but the first count. What is printed is the median and the spread (the middle half of all calls
+that count); a ratio below 1 means that jaxsal is quicker. Memory is the peak of a process over
+three calls, less what it had with the weights loaded. Clips have 32 x 224 x 384 pixels, those of
+TSFP-Net 32 x 192 x 352. jaxsal runs in large pages of memory and gives back what compiling took, as
+its programs do; set GLIBC_TUNABLES=glibc.malloc.hugetlb=1 for PyTorch to have such pages too.
 """
 
 import argparse
@@ -48,6 +48,7 @@ from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_train_step
 
 WORK = ("forward", "backward")
+_CALLS = 4  # in a turn
 # Of PyTorch's time, as the project sets itself (float32, batch 1, CPU).
 TARGETS = {
   ("s3d", "forward"): 0.45,
@@ -137,7 +138,7 @@ def product_peak() -> float:
 def times(
   sides: dict[str, Callable[[], Callable[[], Any]]], repeats: int
 ) -> dict[str, list[float]]:
-  """Seconds of the call that each side makes, in turns; the first, which compiles, does not count.
+  """Seconds of the calls that each side makes, in turns, once all sides have compiled.
 
   Each side has a process of its own, as its users have it: in one process the threads of one
   library still spin when it is the other's turn. A turn begins with a call that does not count:
@@ -154,17 +155,18 @@ def times(
       processes[-1].start()
     theirs.close()  # so that a process that dies ends the wait for it
   try:
-    for _ in range(1 + repeats):
+    for turn in range(1 + repeats):
       for name, pipe in pipes.items():
-        for _ in range(2):
+        for call in range(_CALLS if turn else 1):
           pipe.send(None)
           seconds = pipe.recv()
-        result[name].append(seconds)
+          if call:
+            result[name].append(seconds)
   finally:
     for process in processes:
       process.terminate()
       process.join()
-  return {name: seconds[1:] for name, seconds in result.items()}
+  return result
 
 
 def serve(
@@ -229,6 +231,7 @@ def peak_memory(side: str, name: str, work: str) -> tuple[float]:
   pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak that the kernel keeps
   for _ in range(3):  # PyTorch takes more in later calls, jaxsal loads its program in the first
     call()
+    time.sleep(0.5)  # JAX frees the last call's results in the background
   return ((_kilobytes("VmHWM") - before) / 1e3,)
 
 
@@ -331,7 +334,7 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--networks", default=",".join(PEERS), help="which, separated by commas")
-  parser.add_argument("--repeats", type=int, default=5, help="runs of each side")
+  parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
   parser.add_argument("--torch-compile", action="store_true", help="measure torch.compile as well")
   parser.add_argument("--no-memory", action="store_true", help="times alone")
   parser.add_argument("--json", help="a file for all numbers")
@@ -355,7 +358,7 @@ def main() -> None:
   batches, dtype = ((1, 8), "bfloat16") if gpu else ((1,), "float32")
   cases = [(n, w, b) for n in networks for w in WORK for b in batches]
   say(
-    "\nseconds: median (middle half of the runs); ratio to the better eager format; share of the"
+    "\nseconds: median (middle half of the calls); ratio to the better eager format; share of the"
     f" matrix product's {peak:.0f} GFLOP/s, of the forward pass"
   )
   say(HEADING)

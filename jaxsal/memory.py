@@ -1,6 +1,7 @@
 """Memory of the process."""
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def use_large_pages() -> None:
 
 def trim() -> None:
   """Gives memory that was freed back to the system, where glibc would keep it for the process."""
+  gc.collect()
   give_back = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
   if give_back:
     give_back(0)

@@ -84,7 +84,8 @@ def test_trim_gives_freed_memory_back():
   script = """
 import os, pathlib
 from jaxsal import memory
-resident = lambda: int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+pages = lambda: int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+resident = lambda: pages() * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 rows = [bytearray(100_000) for _ in range(3000)]
 full, rows = resident(), rows[-1:]  # the last one keeps the heap from shrinking
 before = resident()

@@ -283,6 +283,9 @@ def _conv2d_forward(x, kernel, stride, padding):
 
 def _conv2d_backward(stride, padding, residuals, dy):
   x, kernel = residuals
+  kernel = lax.platform_dependent(
+    kernel, dy, cpu=lambda kernel, dy: kernel + _late_zero(dy), default=lambda kernel, dy: kernel
+  )
   conv = functools.partial(_xla_conv2d, stride=stride, padding=padding)
 
   def input_gradient(kernel, dy):
@@ -305,6 +308,16 @@ def _conv2d_backward(stride, padding, residuals, dy):
 _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
+def _late_zero(dy: jax.Array) -> jax.Array:
+  """Zero, of dy's type, that is there once the gradient dy is.
+
+  Added to what a backward pass starts from. XLA on CPU computes what depends on no gradient, such
+  as transposed kernels and patches of a layer's input, during the forward pass, and keeps it until
+  it is needed: a fifth of STSANet's memory.
+  """
+  return jnp.minimum(jnp.abs(dy[(0,) * dy.ndim]), 0)  # NaN of NaN, as are all sums over dy
+
+
 def _parts_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
   """Whether, on CPU, matrix products of parts of the clip beat XLA's gradient of the kernel.
 
@@ -324,10 +337,11 @@ def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy):
   over_time = (kernel_shape[1], stride[1], padding[1]) == (1, 1, 0)
   gradient = _over_time if over_time else _over_space
   dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
-  return gradient(kernel_shape, stride, padding, x, dy, dtype).astype(x.dtype)
+  zero = _late_zero(dy).astype(dtype)
+  return gradient(kernel_shape, stride, padding, x, dy, zero).astype(x.dtype)
 
 
-def _over_space(kernel_shape, stride, padding, x, dy, dtype):
+def _over_space(kernel_shape, stride, padding, x, dy, zero):
   """x [n, h, w, c], dy [n, h', w', d], frame by frame; of large ones a block of rows at a time.
 
   Patches are made of the side with fewer channels.
@@ -335,8 +349,10 @@ def _over_space(kernel_shape, stride, padding, x, dy, dtype):
   (kh, kw, c, d), (ph, pw) = kernel_shape, padding
   if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
     mirrored = (kh, kw, d, c), stride, (kh - 1 - ph, kw - 1 - pw)
-    return _over_space(*mirrored, dy, x, dtype)[::-1, ::-1].swapaxes(2, 3)
-  _, h, w, _ = dy.shape
+    return _over_space(*mirrored, dy, x, zero)[::-1, ::-1].swapaxes(2, 3)
+  n, h, w, _ = dy.shape
+  if n == 1:
+    x += zero.astype(x.dtype)  # no loop stays in which its patches are made
   rows = _largest_part(h, w * kh * kw * c * x.dtype.itemsize, _FRAME_BYTES)
   seen = (rows - 1) * stride[0] + kh  # rows of x
 
@@ -347,16 +363,16 @@ def _over_space(kernel_shape, stride, padding, x, dy, dtype):
     def add_rows(total, block):
       start, dy = block
       here = lax.dynamic_slice_in_dim(x, start, seen, axis=0)
-      return total + _of_patches(kernel_shape, stride, here, dy, dtype), None
+      return total + _of_patches(kernel_shape, stride, here, dy, zero.dtype), None
 
     starts = np.arange(0, h * stride[0], rows * stride[0], np.uint32)
     return lax.scan(add_rows, total, (starts, dy.reshape(-1, rows, w, d)))[0], None
 
-  total, _ = lax.scan(add_frame, jnp.zeros((d, kh * kw * c), dtype), (x, dy))
+  total, _ = lax.scan(add_frame, jnp.full((d, kh * kw * c), zero), (x, dy))
   return total.reshape(d, kh, kw, c).transpose(1, 2, 3, 0)
 
 
-def _over_time(kernel_shape, stride, padding, x, dy, dtype):
+def _over_time(kernel_shape, stride, padding, x, dy, zero):
   """x [b, t, n, c], dy [b, t', n, d]: some of each clip's n positions at a time, with all steps."""
   (k, _, c, d), (b, steps, n, _) = kernel_shape, dy.shape
   columns = _largest_part(n, steps * k * c * x.dtype.itemsize, _COLUMN_BYTES)
@@ -366,10 +382,12 @@ def _over_time(kernel_shape, stride, padding, x, dy, dtype):
       return lax.dynamic_slice(a, (*where,), (1, a.shape[1], columns, a.shape[3]))[0]
 
     here = jnp.pad(cut(x), [(padding[0], padding[0]), (0, 0), (0, 0)])
-    return total + _of_patches(kernel_shape, stride, here, cut(dy), dtype), None
+    return total + _of_patches(kernel_shape, stride, here, cut(dy), zero.dtype), None
 
   corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T.astype(np.uint32)
-  total, _ = lax.scan(add, jnp.zeros((d, k * c), dtype), corners)
+  if len(corners) == 1:
+    x += zero.astype(x.dtype)
+  total, _ = lax.scan(add, jnp.full((d, k * c), zero), corners)
   return total.reshape(d, k, 1, c).transpose(1, 2, 3, 0)
 
 
