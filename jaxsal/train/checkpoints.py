@@ -82,12 +82,12 @@ class Checkpoints:
         )
       except Exception as e:  # every storage layer below has its own errors for damaged files
         first_line = (str(e) or type(e).__name__).splitlines()[0]
-        console.print(f"checkpoint {step} is damaged, trying the one before it: {first_line}")
+        console.print(f"checkpoint {step} cannot be read, trying the one before it: {first_line}")
         self._set_aside(step)
     if steps:
       raise UserError(
-        f"all checkpoints in {self._folder} are damaged; they were moved to "
-        f"{self._damaged()}: start again with a new --workdir"
+        f"all checkpoints in {self._folder} are damaged, or from a jaxsal that stores the optimizer "
+        f"differently; they were moved to {self._damaged()}: start again with a new --workdir"
       )
     return None
 

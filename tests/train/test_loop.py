@@ -110,7 +110,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(finished, workdir, da
     if file.is_file():
       file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
   loop.train(make_config(data_dir), workdir)
-  assert "checkpoint 4 is damaged, trying the one before it" in capsys.readouterr().out
+  assert "checkpoint 4 cannot be read, trying the one before it" in capsys.readouterr().out
   assert (workdir / "damaged-checkpoints" / "4").is_dir()
   assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["2", "4"]
   # Steps 3 and 4 were taken again, with the same batches and the same result.
