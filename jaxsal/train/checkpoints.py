@@ -86,8 +86,8 @@ class Checkpoints:
         self._set_aside(step)
     if steps:
       raise UserError(
-        f"all checkpoints in {self._folder} are damaged, or from a jaxsal that stores the optimizer "
-        f"differently; they were moved to {self._damaged()}: start again with a new --workdir"
+        f"all checkpoints in {self._folder} are damaged, or from a jaxsal whose optimizer state is "
+        f"another; they were moved to {self._damaged()}: start again with a new --workdir"
       )
     return None
 
