@@ -386,7 +386,7 @@ def _over_time(kernel_shape, stride, padding, x, dy, zero):
 
   corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T.astype(np.uint32)
   if len(corners) == 1:
-    x += zero.astype(x.dtype)
+    x += zero.astype(x.dtype)  # as in `_over_space`
   total, _ = lax.scan(add, jnp.full((d, k * c), zero), corners)
   return total.reshape(d, k, 1, c).transpose(1, 2, 3, 0)
 

@@ -59,14 +59,15 @@ class Checkpoints:
   def restore(self, abstract: TrainState) -> Restored | None:
     """The latest checkpoint that can be read, or None if there is none.
 
-    A damaged one is said, and moved to `damaged-checkpoints/` so that its step can be saved again.
+    Of another it is said that it cannot be read; it is moved to `damaged-checkpoints/`, so that its
+    step can be saved again.
 
     Args:
       abstract: shapes, dtypes and shardings of the state to restore into; another number of devices
         than the one that saved is fine.
 
     Raises:
-      UserError: if there are checkpoints and all of them are damaged.
+      UserError: if there are checkpoints and none of them can be read.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:

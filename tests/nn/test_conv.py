@@ -200,3 +200,18 @@ def test_initial_kernels_are_hes():
   assert abs(np.corrcoef(kernel.ravel(), other.ravel())[0, 1]) < 0.02
   jitted = jax.jit(lambda key: conv.kernel_init(key, shape, jnp.float32))(first)
   np.testing.assert_array_equal(kernel, jitted)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of XLA's order of operations on CPU")
+def test_what_needs_no_gradient_is_not_made_before_it():
+  """A backward pass holds the transposed kernel of one layer, not those of all eight."""
+
+  def loss(kernels, x):
+    for kernel in kernels:
+      x = jax.nn.relu(conv.conv3d(x, kernel, padding=(0, 1, 1)))
+    return x.sum()
+
+  kernel = jax.ShapeDtypeStruct((1, 3, 3, 192, 192), jnp.float32)
+  x = jax.ShapeDtypeStruct((1, 1, 8, 8, 192), jnp.float32)
+  compiled = jax.jit(jax.grad(loss)).lower([kernel] * 8, x).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 2 * 4 * kernel.size
