@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -87,9 +88,9 @@ class SepConv(nnx.Module):
     """[b, t, h, w, inputs] -> [b, t/stride, h/stride, w/stride, outputs]."""
     return self.over_time(self.over_space(x))
 
-  def over_space(self, x: jax.Array) -> jax.Array:
+  def over_space(self, x: jax.Array, padding: tuple[int, int, int] | None = None) -> jax.Array:
     """The first half: [b, t, h, w, inputs] -> [b, t, h/stride, w/stride, outputs]."""
-    return jax.nn.relu(self.bn_s(self.conv_s(x)))
+    return jax.nn.relu(self.bn_s(self.conv_s(x, padding)))
 
   def over_time(self, x: jax.Array, padding: tuple[int, int, int] | None = None) -> jax.Array:
     """The second half: [b, t, h, w, c] -> [b, t/stride, h, w, c], with its own padding."""
@@ -181,7 +182,7 @@ class Encoder(nnx.Module):
   def shallow(self, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The first half: normalised frames -> base1 and base2; see `Stages`."""
     if self.conv_1a.bn_s.use_running_average:
-      x = lax.platform_dependent(frames, cpu=self._stem_by_blocks, default=self._stem)
+      x = lax.platform_dependent(frames, cpu=self._stem_by_rows, default=self._stem)
     else:  # the batch's statistics need all frames
       x = self._stem(frames)
     base1 = self.conv_2c(self.conv_2b(x))
@@ -191,29 +192,25 @@ class Encoder(nnx.Module):
     """Normalised frames -> conv_1a, pooled: [b, t/2, h/4, w/4, 64]."""
     return _halve(self.conv_1a(frames))
 
-  def _stem_by_blocks(self, frames: jax.Array) -> jax.Array:
-    """`_stem`, four frames after the other.
+  def _stem_by_rows(self, frames: jax.Array) -> jax.Array:
+    """`_stem`, a quarter of the rows after the other.
 
     For CPUs: the features of a whole clip's frames are the largest array of a network.
     """
-    (b, t, h, w, c), unit = frames.shape, self.conv_1a
-    blocks = frames.reshape(b, t // 4, 4, h, w, c).swapaxes(0, 1)
-    # A step sees 7 frames, from three before to three after it, and every other frame has one: the
-    # two steps of which a block holds the last frame see five of the frames before it.
-    border = jnp.zeros((b, 5, h // 2, w // 2, unit.conv_s.kernel.shape[-1]), unit.conv_s.dtype)
+    unit, rows = self.conv_1a, frames.shape[2] // 4  # of the frames; of the result a quarter
+    # The result's row i needs rows 2 i - 1 to 2 i + 1 of conv_1a, these 4 i - 5 to 4 i + 5.
+    frames = jnp.pad(frames, [(0, 0), (0, 0), (5, 2), (0, 0), (0, 0)])
 
-    def steps(x: jax.Array) -> jax.Array:
-      return _halve(unit.over_time(x, (0, 0, 0)))
+    def quarter(start: jax.Array) -> jax.Array:
+      here = lax.dynamic_slice_in_dim(frames, start, rows + 7, axis=2)
+      x = unit.over_time(unit.over_space(here, (0, 0, 3)))
+      # Above the first row there is none, and no maximum of what ReLU leaves is below 0.
+      row = jnp.arange(x.shape[2])[:, None, None]
+      x = jnp.where((row == 0) & (start == 0), 0, x)
+      return nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 0, 1))
 
-    def block(before: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
-      x = jnp.concatenate([before, unit.over_space(frames)], axis=1)
-      return x[:, -5:], steps(x)
-
-    before, x = lax.scan(block, border, blocks)
-    x = x.swapaxes(0, 1).reshape(b, t // 2, *x.shape[3:])
-    # Of the first block the first step would stand before the clip; after the last one is missing.
-    last = steps(jnp.concatenate([before, border[:, :2]], axis=1))
-    return jnp.concatenate([x[:, 1:], last], axis=1)
+    x = lax.map(quarter, np.arange(0, 4 * rows, rows, np.uint32))
+    return jnp.concatenate(list(x), axis=2)
 
   def deep(self, base1: jax.Array, base2: jax.Array) -> Stages:
     """The second half, from the first one's results."""

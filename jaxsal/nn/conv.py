@@ -115,7 +115,7 @@ class Conv2d(Conv):
   def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
     if kernel.shape[:2] == (1, 1):
       step, _ = self.stride
-      return x[:, ::step, ::step] @ kernel[0, 0]
+      return _pointwise(x[:, ::step, ::step], kernel[0, 0])
     return _conv2d(x, kernel, self.stride, padding)
 
 
@@ -149,7 +149,7 @@ def conv3d(
   kt, kh, kw, _, d = kernel.shape
   (st, sh, sw), (pt, ph, pw) = stride, padding
   if (kt, kh, kw) == (1, 1, 1) and stride == (1, 1, 1) and padding == (0, 0, 0):
-    return x @ kernel[0, 0, 0]
+    return _pointwise(x, kernel[0, 0, 0])
   if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
     y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, 0))
     return y.reshape(b, -1, h, w, d)
@@ -157,6 +157,14 @@ def conv3d(
     y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], (sh, sw), (ph, pw))
     return y.reshape(b, -1, *y.shape[1:])
   return _conv3d(x, kernel, stride, padding)
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """x [..., c] times kernel [c, d], as one product of two matrices.
+
+  Of a product over several axes XLA on CPU copies an operand to compute the kernel's gradient.
+  """
+  return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 def conv_transpose3d(

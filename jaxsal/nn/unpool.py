@@ -6,6 +6,7 @@ and TPU also where two windows picked the same element.
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,26 +31,18 @@ def max_pool3d_with_switches(
     Pooled values [b, t', h', w', c]; switches of the same shape, int32: the element's number
     within its window, (i * kh + j) * kw + l for the i-th, j-th and l-th along t, h and w.
   """
-  switches = jnp.zeros(x.shape, jnp.int32)
-  place = 1
-  # The innermost axis of the scan first: a later axis then only compares first maxima.
-  for axis in (3, 2, 1):
-    k, s, p = window[axis - 1], stride[axis - 1], padding[axis - 1]
-    if k == 1 and s == 1:
-      continue
-    pad = [(p, p, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
-    x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), pad)
-    switches = lax.pad(switches, jnp.int32(0), pad)
-    end = ((x.shape[axis] - k) // s) * s + 1
-    best, where = (lax.slice_in_dim(a, 0, end, s, axis) for a in (x, switches))
-    for i in range(1, k):
-      value, index = (lax.slice_in_dim(a, i, i + end, s, axis) for a in (x, switches))
-      better = value > best
-      best = jnp.where(better, value, best)
-      where = jnp.where(better, index + i * place, where)
-    x, switches = best, where
-    place *= k
-  return x, switches
+  edges = [(0, 0, 0), *((p, p, 0) for p in padding), (0, 0, 0)]
+  x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
+  counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:4], window, stride)]
+  (_, first), *others = _elements(window)
+  best = _of_windows(x, first, counts, stride)
+  switches = jnp.zeros(best.shape, jnp.int32)
+  for number, element in others:
+    value = _of_windows(x, element, counts, stride)
+    better = value > best
+    best = jnp.where(better, value, best)
+    switches = jnp.where(better, number, switches)
+  return best, switches
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
@@ -109,10 +102,7 @@ def _max_unpool3d_backward(size, window, stride, padding, switches, dy):
   dy = lax.pad(dy, jnp.zeros((), dy.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
   dx = jnp.zeros(switches.shape, dy.dtype)
   for number, element in _elements(window):
-    picked = dy
-    for axis, (k, m, s) in enumerate(zip(element, counts, stride), start=1):
-      picked = lax.slice_in_dim(picked, k, k + (m - 1) * s + 1, s, axis)
-    dx = jnp.where(switches == number, picked, dx)
+    dx = jnp.where(switches == number, _of_windows(dy, element, counts, stride), dx)
   return dx, None
 
 
@@ -122,6 +112,12 @@ max_unpool3d.defvjp(_max_unpool3d_forward, _max_unpool3d_backward)
 def _elements(window: Triple) -> list[tuple[int, Triple]]:
   """Number and position of a window's elements, in scan order."""
   return list(enumerate(itertools.product(*map(range, window))))
+
+
+def _of_windows(x: jax.Array, element: Triple, counts: Sequence[int], stride: Triple) -> jax.Array:
+  """That element of each of the windows of x [b, t, h, w, c]: [b, *counts, c]."""
+  t, h, w = (slice(k, k + (m - 1) * s + 1, s) for k, m, s in zip(element, counts, stride))
+  return x[:, t, h, w]
 
 
 def interleave(x: jax.Array, stride: Triple) -> jax.Array:

@@ -100,20 +100,20 @@ def test_stages_have_the_documented_shapes(width, t, h, w):
 
 
 @pytest.mark.parametrize(("batch", "length", "dtype"), [(2, 4, "float32"), (1, 16, "bfloat16")])
-def test_the_stem_by_blocks_is_the_stem(batch, length, dtype):
+def test_the_stem_by_rows_is_the_stem(batch, length, dtype):
   model = models.create("s3d", variant="tiny", dtype=dtype)
   model.eval()
   encoder = model.encoder
-  norm = encoder.conv_1a.bn_s  # so that zeros beside the clip are no features of black frames
-  norm.bias[...] = jnp.ones_like(norm.bias[...])
+  for norm in (encoder.conv_1a.bn_s, encoder.conv_1a.bn_t):  # zeros outside are no features of black
+    norm.bias[...] = jnp.ones_like(norm.bias[...])
   shape = (batch, length, 32, 64, 3)
   frames = np.random.default_rng(0).standard_normal(shape, np.float32)
-  whole, blocks = (
+  whole, by_rows = (
     jax.jit(stem, compiler_options=AS_USERS)(frames)
-    for stem in (encoder._stem, encoder._stem_by_blocks)
+    for stem in (encoder._stem, encoder._stem_by_rows)
   )
-  assert blocks.dtype == dtype
-  np.testing.assert_array_equal(blocks, whole)
+  assert by_rows.dtype == dtype
+  np.testing.assert_array_equal(by_rows, whole)
 
 
 def test_torchvisions_naming():
