@@ -104,7 +104,8 @@ def test_the_stem_by_rows_is_the_stem(batch, length, dtype):
   model = models.create("s3d", variant="tiny", dtype=dtype)
   model.eval()
   encoder = model.encoder
-  for norm in (encoder.conv_1a.bn_s, encoder.conv_1a.bn_t):  # zeros outside are no features of black
+  # So that zeros outside of the clip are not what black frames would give.
+  for norm in (encoder.conv_1a.bn_s, encoder.conv_1a.bn_t):
     norm.bias[...] = jnp.ones_like(norm.bias[...])
   shape = (batch, length, 32, 64, 3)
   frames = np.random.default_rng(0).standard_normal(shape, np.float32)
