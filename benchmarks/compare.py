@@ -335,7 +335,7 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--networks", default=",".join(PEERS), help="which, separated by commas")
-  parser.add_argument("--work", default=",".join(WORK), help="forward, backward or both")
+  parser.add_argument("--work", choices=WORK, help="one of them alone")
   parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
   parser.add_argument("--torch-compile", action="store_true", help="measure torch.compile as well")
   parser.add_argument("--no-memory", action="store_true", help="times alone")
@@ -358,7 +358,8 @@ def main() -> None:
   rows = []
   peak = product_peak()
   batches, dtype = ((1, 8), "bfloat16") if gpu else ((1,), "float32")
-  cases = [(n, w, b) for n in networks for w in arguments.work.split(",") for b in batches]
+  works = (arguments.work,) if arguments.work else WORK
+  cases = [(n, w, b) for n in networks for w in works for b in batches]
   say(
     "\nseconds: median (middle half of the calls); ratio to the better eager format; share of the"
     f" matrix product's {peak:.0f} GFLOP/s, of the forward pass"

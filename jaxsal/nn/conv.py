@@ -164,7 +164,7 @@ def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
   Of a product over several axes XLA on CPU copies an operand to compute the kernel's gradient.
   """
-  return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+  return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def conv_transpose3d(
