@@ -89,11 +89,14 @@ class SepConv(nnx.Module):
     return self.over_time(self.over_space(x))
 
   def over_space(self, x: jax.Array, padding: tuple[int, int, int] | None = None) -> jax.Array:
-    """The first half: [b, t, h, w, inputs] -> [b, t, h/stride, w/stride, outputs]."""
+    """The first half: [b, t, h, w, inputs] -> [b, t, h/stride, w/stride, outputs].
+
+    With other padding than its own where given; so has the second half.
+    """
     return jax.nn.relu(self.bn_s(self.conv_s(x, padding)))
 
   def over_time(self, x: jax.Array, padding: tuple[int, int, int] | None = None) -> jax.Array:
-    """The second half: [b, t, h, w, c] -> [b, t/stride, h, w, c], with its own padding."""
+    """The second half: [b, t, h, w, c] -> [b, t/stride, h, w, c]."""
     return jax.nn.relu(self.bn_t(self.conv_t(x, padding)))
 
 
