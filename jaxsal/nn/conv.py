@@ -274,10 +274,15 @@ def _conv2d(
 ) -> jax.Array:
   """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
 
-  Gradients are XLA's, except on CPU: that of a kernel where `_parts_win`, that of a strided
-  convolution's input.
+  As XLA has it, except on CPU: without gradients frames go `_side_by_side`; the gradient of the
+  input is such a convolution too, without zeros between dy's elements; the gradient of the kernel
+  goes by parts where `_parts_win`.
   """
-  return _xla_conv2d(x, kernel, stride, padding)
+  xla = functools.partial(_xla_conv2d, stride=stride, padding=padding)
+  if len(x) == 1 or kernel.shape[1] == 1:
+    return xla(x, kernel)
+  side_by_side = functools.partial(_side_by_side, stride=stride, padding=padding)
+  return lax.platform_dependent(x, kernel, cpu=side_by_side, default=xla)
 
 
 def _xla_conv2d(x, kernel, stride, padding):
@@ -285,7 +290,24 @@ def _xla_conv2d(x, kernel, stride, padding):
   return lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_LAYOUT_2D)
 
 
+def _side_by_side(x, kernel, stride, padding):
+  """The same, computed as one wide frame, [1, h, n * w, c], with zeros between the frames.
+
+  XLA on CPU (YNNPACK) hands out a convolution to the cores in blocks of a row's positions and of
+  output channels. A narrow frame is one to three such blocks, which leaves cores without work; the
+  stem, with its few channels, is one however wide its frames are.
+  """
+  (n, h, w, c), (_, k, _, d), (s, p) = x.shape, kernel.shape, (stride[1], padding[1])
+  gap = p + -(w + p) % s  # the right padding of one frame and the left one of the next
+  wide = jnp.pad(x, [(0, 0), (0, 0), (0, gap), (0, 0)]).swapaxes(0, 1).reshape(1, h, -1, c)
+  edges = [(padding[0], padding[0]), (p, k - p - s)]  # (w + gap) / s positions for each frame
+  y = lax.conv_general_dilated(wide, kernel, stride, edges, dimension_numbers=_LAYOUT_2D)
+  y = y.reshape(y.shape[1], n, -1, d)
+  return y[:, :, : (w + 2 * p - k) // s + 1].swapaxes(0, 1)
+
+
 def _conv2d_forward(x, kernel, stride, padding):
+  # Not side by side: what the backward pass needs would be kept in both arrangements.
   return _xla_conv2d(x, kernel, stride, padding), (x, kernel)
 
 
@@ -302,11 +324,8 @@ def _conv2d_backward(stride, padding, residuals, dy):
   def kernel_gradient(x, dy):
     return jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(dy)[0]
 
-  if stride != (1, 1):
-    phases = functools.partial(_input_gradient_2d, x.shape, stride, padding)
-    dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
-  else:
-    dx = input_gradient(kernel, dy)
+  phases = functools.partial(_input_gradient_2d, x.shape, stride, padding)
+  dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
   if _parts_win(dy.shape, kernel.shape):
     parts = functools.partial(_kernel_gradient_by_parts, kernel.shape, stride, padding)
     return dx, lax.platform_dependent(x, dy, cpu=parts, default=kernel_gradient)

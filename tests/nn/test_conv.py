@@ -97,6 +97,17 @@ def test_equals_the_plain_convolution(case, outputs, monkeypatch):
     assert_close(with_gradients(f, x, kernel), expected)
 
 
+@pytest.mark.parametrize("width", (1, 2, 9, 12))
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_plain_convolution_without_gradients(case, width):
+  """Then frames go side by side on CPU, at a distance that depends on padding, stride and width."""
+  kernel, stride, padding = CASES[case]
+  f, g = (jax.jit(functools.partial(f, stride=stride, padding=padding)) for f in (nn.conv3d, plain))
+  x, kernel = arrays(kernel, shape=(*SHAPE[:3], width, SHAPE[-1]))
+  if width + 2 * padding[2] >= kernel.shape[2]:
+    assert_close([f(x, kernel)], [g(x, kernel)])
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_equals_pytorch(case):
   torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install 'jaxsal[torch]'")
