@@ -3,9 +3,10 @@
   python -m benchmarks.conv
 
 Every 2-D convolution that S3D is computed with, once per shape, at 32 x 224 x 384 and at the size
-of the demonstration: forward, gradient of the input by XLA and as it is computed here (of strided
-convolutions in phases), gradient of the kernel by XLA and by parts. They take turns, three
-times; printed are medians. Times of a whole pass count a layer as often as the network has it.
+of the demonstration: forward by XLA and as it is computed here (frames side by side), gradient of
+the input by XLA and here (likewise, of strided convolutions in phases), gradient of the kernel by
+XLA and by parts. They take turns, three times; printed are medians. Times of a whole pass count a
+layer as often as the network has it.
 """
 
 import collections
@@ -47,7 +48,7 @@ def layers(frames: tuple[int, ...], width: float) -> collections.Counter:
 
 
 def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
-  """Milliseconds: forward, input gradient by XLA, by phases, kernel gradient by XLA, by frames."""
+  """Milliseconds: forward and input gradient by XLA and here, kernel gradient by XLA, by parts."""
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in (x_shape, kernel_shape))
   forward = functools.partial(conv._xla_conv2d, stride=stride, padding=padding)
@@ -62,8 +63,9 @@ def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
   phases = functools.partial(conv._input_gradient_2d, x_shape, stride, padding)
   calls = [
     (forward, x, kernel),
+    (functools.partial(conv._conv2d, stride=stride, padding=padding), x, kernel),
     (input_by_xla, kernel, dy),
-    (input_by_xla if stride == (1, 1) else phases, kernel, dy),
+    (phases, kernel, dy),
     (kernel_by_xla, x, dy),
     (functools.partial(conv._kernel_gradient_by_parts, kernel_shape, stride, padding), x, dy),
   ]
@@ -87,11 +89,12 @@ def main() -> None:
   )
   for name, batch, t, h, w, width in SIZES:
     say(f"\n{name}: batch {batch} of {t} x {h} x {w}, channels x {width:g}; milliseconds")
-    say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} forward  input:xla    here  kernel:xla  parts")
+    columns = "forward:xla   here  input:xla   here  kernel:xla  parts"
+    say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} {columns}")
     totals = collections.Counter()
     for layer, count in layers((batch, t, h, w, 3), width).items():
       x_shape, kernel_shape, stride, padding = layer
-      forward, input_xla, input_here, kernel_xla, parts = measure(*layer)
+      forward_xla, forward, input_xla, input_here, kernel_xla, parts = measure(*layer)
       y = jax.eval_shape(
         functools.partial(conv._xla_conv2d, stride=stride, padding=padding),
         *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x_shape, kernel_shape)),
@@ -102,10 +105,12 @@ def main() -> None:
       verdict = f"{'parts' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")
       say(
         f"{' '.join(map(str, x_shape)):>20}  {' '.join(map(str, kernel_shape)):>16}"
-        f"  {' '.join(map(str, stride)):>6} {forward:7.1f} {input_xla:10.1f} {input_here:7.1f}"
+        f"  {' '.join(map(str, stride)):>6} {forward_xla:11.1f} {forward:6.1f}"
+        f" {input_xla:10.1f} {input_here:6.1f}"
         f" {kernel_xla:11.1f} {parts:6.1f}  {verdict}"
       )
       milliseconds = {
+        "forward by XLA": forward_xla,
         "forward": forward,
         "input gradients": input_here,
         "input gradients by xla": input_xla,

@@ -297,12 +297,13 @@ def _side_by_side(x, kernel, stride, padding):
   output channels. A narrow frame is one to three such blocks, which leaves cores without work; the
   stem, with its few channels, is one however wide its frames are.
   """
-  (n, h, w, c), (_, k, _, d), (s, p) = x.shape, kernel.shape, (stride[1], padding[1])
+  (n, h, w, c), k, s, p = x.shape, kernel.shape[1], stride[1], padding[1]
   gap = p + -(w + p) % s  # the right padding of one frame and the left one of the next
+  each = (w + gap) // s  # positions of a frame in the result, those of the gap among them
   wide = jnp.pad(x, [(0, 0), (0, 0), (0, gap), (0, 0)]).swapaxes(0, 1).reshape(1, h, -1, c)
-  edges = [(padding[0], padding[0]), (p, k - p - s)]  # (w + gap) / s positions for each frame
-  y = lax.conv_general_dilated(wide, kernel, stride, edges, dimension_numbers=_LAYOUT_2D)
-  y = y.reshape(y.shape[1], n, -1, d)
+  wide = jnp.pad(wide, [(0, 0), (0, 0), (0, max(0, k - 2 * p - s)), (0, 0)])  # for all of them
+  y = _xla_conv2d(wide, kernel, stride, padding)[0, :, : n * each]
+  y = y.reshape(len(y), n, each, -1)
   return y[:, :, : (w + 2 * p - k) // s + 1].swapaxes(0, 1)
 
 
