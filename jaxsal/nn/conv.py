@@ -300,10 +300,11 @@ def _side_by_side(x, kernel, stride, padding):
   (n, h, w, c), k, s, p = x.shape, kernel.shape[1], stride[1], padding[1]
   gap = p + -(w + p) % s  # the right padding of one frame and the left one of the next
   each = (w + gap) // s  # positions of a frame in the result, those of the gap among them
-  wide = jnp.pad(x, [(0, 0), (0, 0), (0, gap), (0, 0)]).swapaxes(0, 1).reshape(1, h, -1, c)
+  wide = jnp.pad(x, [(0, 0), (0, 0), (0, gap), (0, 0)]).swapaxes(0, 1)
+  wide = wide.reshape(1, h, n * (w + gap), c)
   wide = jnp.pad(wide, [(0, 0), (0, 0), (0, max(0, k - 2 * p - s)), (0, 0)])  # for all of them
   y = _xla_conv2d(wide, kernel, stride, padding)[0, :, : n * each]
-  y = y.reshape(len(y), n, each, -1)
+  y = y.reshape(len(y), n, each, kernel.shape[-1])
   return y[:, :, : (w + 2 * p - k) // s + 1].swapaxes(0, 1)
 
 
@@ -325,8 +326,8 @@ def _conv2d_backward(stride, padding, residuals, dy):
   def kernel_gradient(x, dy):
     return jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(dy)[0]
 
-  phases = functools.partial(_input_gradient_2d, x.shape, stride, padding)
-  dx = lax.platform_dependent(kernel, dy, cpu=phases, default=input_gradient)
+  transposed = functools.partial(_input_gradient_2d, x.shape, stride, padding)
+  dx = lax.platform_dependent(kernel, dy, cpu=transposed, default=input_gradient)
   if _parts_win(dy.shape, kernel.shape):
     parts = functools.partial(_kernel_gradient_by_parts, kernel.shape, stride, padding)
     return dx, lax.platform_dependent(x, dy, cpu=parts, default=kernel_gradient)
