@@ -20,6 +20,9 @@ from jax import lax
 from jaxsal.nn.unpool import interleave
 
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
+# Of each axis: how many zeros come before it and after it.
+Padding = tuple[tuple[int, int], ...]
+
 # Patches of a block of rows, and of positions over time, that stay in a CPU's caches.
 _FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
 
@@ -116,7 +119,7 @@ class Conv2d(Conv):
     if kernel.shape[:2] == (1, 1):
       step, _ = self.stride
       return _pointwise(x[:, ::step, ::step], kernel[0, 0])
-    return _conv2d(x, kernel, self.stride, padding)
+    return _conv2d(x, kernel, self.stride, _both_sides(padding))
 
 
 class ConvTranspose(Conv):
@@ -142,19 +145,32 @@ def conv3d(
   padding: tuple[int, int, int] = (0, 0, 0),
 ) -> jax.Array:
   """Cross-correlation of x [b, t, h, w, c] with kernel [kt, kh, kw, c, d], zero padded."""
-  if any(p >= k for p, k in zip(padding, kernel.shape)):  # the first outputs see zeros alone
-    x = jnp.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)])
-    padding = (0, 0, 0)
+  return _conv3d_padded(x, kernel, stride, _both_sides(padding))
+
+
+def _both_sides(padding: tuple[int, ...]) -> Padding:
+  return tuple((p, p) for p in padding)
+
+
+def _conv3d_padded(
+  x: jax.Array, kernel: jax.Array, stride: tuple[int, int, int], padding: Padding
+) -> jax.Array:
+  """`conv3d` with a padding for both ends of an axis; negative padding is cut off."""
+  if any(min(p) < 0 or max(p) >= k for p, k in zip(padding, kernel.shape)):
+    # Beyond the kernel's size outputs see zeros alone; their gradients would be padded negatively.
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
+    padding = _both_sides((0, 0, 0))
   b, t, h, w, c = x.shape
   kt, kh, kw, _, d = kernel.shape
-  (st, sh, sw), (pt, ph, pw) = stride, padding
-  if (kt, kh, kw) == (1, 1, 1) and stride == (1, 1, 1) and padding == (0, 0, 0):
+  (st, *stride_2d), (pt, *padding_2d) = stride, padding
+  stride_2d, padding_2d, none = tuple(stride_2d), tuple(padding_2d), (0, 0)
+  if (kt, kh, kw) == (1, 1, 1) and stride == (1, 1, 1) and padding == (none, none, none):
     return _pointwise(x, kernel[0, 0, 0])
-  if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
-    y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, 0))
+  if (kh, kw) == stride_2d == (1, 1) and padding_2d == (none, none):
+    y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, none))
     return y.reshape(b, -1, h, w, d)
-  if (kt, pt) == (1, 0):
-    y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], (sh, sw), (ph, pw))
+  if kt == 1 and pt == none:
+    y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], stride_2d, padding_2d)
     return y.reshape(b, -1, *y.shape[1:])
   return _conv3d(x, kernel, stride, padding)
 
@@ -175,9 +191,6 @@ def conv_transpose3d(
 ) -> jax.Array:
   """The adjoint of `conv3d` with respect to its input: x[i] kernel[k] adds to y[s * i - p + k].
 
-  Computed without inserting zeros: one convolution at x's own size gives all phases of the stride
-  as channels, which are then interleaved.
-
   Args:
     x: [b, t, h, w, c].
     kernel: [kt, kh, kw, c, d].
@@ -186,21 +199,52 @@ def conv_transpose3d(
   Returns:
     [b, t', h', w', d], n' = (n - 1) * s - 2 * p + k.
   """
-  k, (c, d) = kernel.shape[:3], kernel.shape[3:]
-  size = _transposed_size(x.shape[1:4], k, stride, padding)
-  taps = tuple(-(-k // s) for k, s in zip(k, stride))  # of each phase
+  sizes = zip(x.shape[1:4], kernel.shape, stride, padding)
+  size = tuple((n - 1) * s - 2 * p + k for n, k, s, p in sizes)
+  return _adjoint(x, kernel, stride, padding, size)
+
+
+def _adjoint(
+  x: jax.Array,
+  kernel: jax.Array,
+  stride: tuple[int, int, int],
+  padding: tuple[int, int, int],
+  size: tuple[int, int, int],
+) -> jax.Array:
+  """`conv_transpose3d` with a result of `size`, of which `padding` is cut off at the beginning.
+
+  Computed without inserting zeros, at x's own size. Output o sees elements s * j + r of the kernel,
+  r = (o + p) % s. Such phases of the stride in space are channels of one convolution, interleaved
+  afterwards. Those over time have a convolution each, with no more taps and positions than theirs
+  (of S3D's stem seven eighths), and kernels of fewer channels (of ViNet's decoder 14 instead of
+  43 MB): XLA on CPU copies a kernel, and computes what is larger than its input slowly.
+  """
+  (b, n, *_), (kt, *_, c, d) = x.shape, kernel.shape
+  (first, *space), (st, sh, sw) = padding, stride
   # Number s * j + r of the kernel is tap j of phase r; taps are flipped to cross-correlate.
-  missing = [(0, j * s - k) for j, s, k in zip(taps, stride, k)]
-  kernel = jnp.pad(kernel, [*missing, (0, 0), (0, 0)])
-  (jt, jh, jw), (st, sh, sw) = taps, stride
-  kernel = kernel.reshape(jt, st, jh, sh, jw, sw, c, d)[::-1, :, ::-1, :, ::-1]
-  kernel = kernel.transpose(0, 2, 4, 6, 1, 3, 5, 7).reshape(*taps, c, st * sh * sw * d)
+  jh, jw = taps = [-(-k // s) for k, s in zip(kernel.shape[1:3], (sh, sw))]
+  missing = [(0, j * s - k) for j, s, k in zip(taps, (sh, sw), kernel.shape[1:3])]
+  kernel = jnp.pad(kernel, [(0, max(0, st - kt)), *missing, (0, 0), (0, 0)])
+  kernel = kernel.reshape(-1, jh, sh, jw, sw, c, d)[:, ::-1, :, ::-1]
+  kernel = kernel.transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, jh, jw, c, sh * sw * d)
   # Whole strides of what the padding cuts off are not computed.
-  edges = tuple(j - 1 - p // s for j, p, s in zip(taps, padding, stride))
-  y = conv3d(x, kernel, padding=edges)
-  y = interleave(y.reshape(*y.shape[:-1], -1, d), stride)
-  t, h, w = (slice(p % s, p % s + n) for p, s, n in zip(padding, stride, size))
-  return y[:, t, h, w]
+  edges = [
+    (j - 1 - p // s, (m - 1 + p) // s + 1 - n)
+    for j, p, s, m, n in zip(taps, space, (sh, sw), size[1:], x.shape[2:4])
+  ]
+  count = -(-size[0] // st)
+
+  def steps(o: int) -> jax.Array:
+    """Outputs o, o + st, ... over time."""
+    start, r = divmod(o + first, st)
+    phase = kernel[r::st][::-1]
+    ends = (len(phase) - 1 - start, start + count - n)
+    return _conv3d_padded(x, phase, (1, 1, 1), (ends, *edges))
+
+  y = jnp.stack([steps(o) for o in range(st)], axis=2)
+  y = y.reshape(b, count * st, *y.shape[3:5], sh * sw, d)
+  h, w = (slice(p % s, p % s + m) for p, s, m in zip(space, (sh, sw), size[1:]))
+  return interleave(y, (1, sh, sw))[:, : size[0], h, w]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -208,7 +252,7 @@ def _conv3d(
   x: jax.Array,
   kernel: jax.Array,
   stride: tuple[int, int, int],
-  padding: tuple[int, int, int],
+  padding: Padding,
 ) -> jax.Array:
   """The sum of the time taps' convolutions.
 
@@ -220,8 +264,8 @@ def _conv3d(
 def _sum_of_taps(x, kernel, stride, padding):
   (b, t, h, w, c), kt = x.shape, kernel.shape[0]
   (st, *stride), (pt, *padding) = stride, padding
-  x = jnp.pad(x, [(0, 0), (pt, pt), (0, 0), (0, 0), (0, 0)])
-  t = (t + 2 * pt - kt) // st + 1
+  x = jnp.pad(x, [(0, 0), pt, (0, 0), (0, 0), (0, 0)])
+  t = (t + sum(pt) - kt) // st + 1
 
   def tap(i):
     steps = lax.slice_in_dim(x, i, i + (t - 1) * st + 1, st, axis=1)
@@ -246,31 +290,30 @@ _conv3d.defvjp(_conv3d_forward, _conv3d_backward)
 
 def _input_gradient(x_shape, stride, padding, kernel, dy):
   """Gradient [b, t, h, w, c] of a convolution's input, without zeros between dy's elements."""
-  size = _transposed_size(dy.shape[1:4], kernel.shape, stride, padding)
-  # Rows at the end that the last stride leaves over: they still count where padding covers them.
-  spare = [n - m for n, m in zip(x_shape[1:4], size)]
-  back = [min(p, n) for p, n in zip(padding, spare)]
-  padding = tuple(p - n for p, n in zip(padding, back))
-  dx = conv_transpose3d(dy, kernel.swapaxes(-2, -1), stride, padding)
-  edges = [(-n, m - n, 0) for n, m in zip(back, spare)]
-  return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+  before = tuple(p for p, _ in padding)
+  return _adjoint(dy, kernel.swapaxes(-2, -1), stride, before, x_shape[1:4])
 
 
 def _input_gradient_2d(x_shape, stride, padding, kernel, dy):
   """The same, [n, h, w, c], of a 2-D convolution's input."""
-  n, *size = x_shape
-  shape, stride, padding = (n, 1, *size), (1, *stride), (0, *padding)
-  return _input_gradient(shape, stride, padding, kernel[None], dy[:, None])[:, 0]
+  (n, h, w, c), (sh, sw), (ph, pw), none = x_shape, stride, padding, (0, 0)
+  if _over_rows(kernel.shape, stride, padding):
+    shape, stride, padding = (n, h, w, 1, c), (sh, 1, 1), (ph, none, none)
+    dx = _input_gradient(shape, stride, padding, kernel[:, None], dy[:, :, :, None])
+  else:
+    shape, stride, padding = (n, 1, h, w, c), (1, sh, sw), (none, ph, pw)
+    dx = _input_gradient(shape, stride, padding, kernel[None], dy[:, None])
+  return dx.reshape(x_shape)
 
 
-def _transposed_size(size, kernel, stride, padding) -> tuple[int, ...]:
-  """Spatial sizes of a transposed convolution of spatial sizes `size`."""
-  return tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, stride, padding))
+def _over_rows(kernel_shape, stride, padding) -> bool:
+  """Whether a 2-D convolution is one over rows alone, which are then steps in time."""
+  return (kernel_shape[1], stride[1], padding[1]) == (1, 1, (0, 0))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv2d(
-  x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: tuple[int, int]
+  x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Padding
 ) -> jax.Array:
   """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
 
@@ -286,7 +329,6 @@ def _conv2d(
 
 
 def _xla_conv2d(x, kernel, stride, padding):
-  padding = [(p, p) for p in padding]
   return lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_LAYOUT_2D)
 
 
@@ -297,15 +339,16 @@ def _side_by_side(x, kernel, stride, padding):
   output channels. A narrow frame is one to three such blocks, which leaves cores without work; the
   stem, with its few channels, is one however wide its frames are.
   """
-  (n, h, w, c), k, s, p = x.shape, kernel.shape[1], stride[1], padding[1]
-  gap = p + -(w + p) % s  # the right padding of one frame and the left one of the next
+  (n, h, w, c), k, s, (rows, (p, q)) = x.shape, kernel.shape[1], stride[1], padding
+  gap = max(p, q)
+  gap += -(w + gap) % s  # the right padding of one frame and the left one of the next
   each = (w + gap) // s  # positions of a frame in the result, those of the gap among them
   wide = jnp.pad(x, [(0, 0), (0, 0), (0, gap), (0, 0)]).swapaxes(0, 1)
   wide = wide.reshape(1, h, n * (w + gap), c)
-  wide = jnp.pad(wide, [(0, 0), (0, 0), (0, max(0, k - 2 * p - s)), (0, 0)])  # for all of them
+  padding = rows, (p, max(0, k - p - s))  # for all of these positions
   y = _xla_conv2d(wide, kernel, stride, padding)[0, :, : n * each]
   y = y.reshape(len(y), n, each, kernel.shape[-1])
-  return y[:, :, : (w + 2 * p - k) // s + 1].swapaxes(0, 1)
+  return y[:, :, : (w + p + q - k) // s + 1].swapaxes(0, 1)
 
 
 def _conv2d_forward(x, kernel, stride, padding):
@@ -351,10 +394,12 @@ def _parts_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
   """Whether, on CPU, matrix products of parts of the clip beat XLA's gradient of the kernel.
 
   Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): where a frame has
-  positions enough for a product, and the layer multiplications enough to matter.
+  positions enough for a product, and the layer multiplications enough to matter. XLA's gradient is
+  a convolution with the frames as channels, and slow where those are few.
   """
   n, h, w, _ = y_shape
-  return h * w >= 64 and n * h * w * math.prod(kernel_shape) >= 10_000_000
+  multiplications = n * h * w * math.prod(kernel_shape)
+  return h * w >= 64 and (multiplications >= 10_000_000 or h * w >= 128 * n)
 
 
 def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy):
@@ -363,8 +408,7 @@ def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy):
   What is made for one part stays in the processor's caches and is overwritten by the next; the
   whole clip at once would be new pages of memory, written and read again.
   """
-  over_time = (kernel_shape[1], stride[1], padding[1]) == (1, 1, 0)
-  gradient = _over_time if over_time else _over_space
+  gradient = _over_time if _over_rows(kernel_shape, stride, padding) else _over_space
   dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
   zero = _late_zero(dy).astype(dtype)
   return gradient(kernel_shape, stride, padding, x, dy, zero).astype(x.dtype)
@@ -377,8 +421,8 @@ def _over_space(kernel_shape, stride, padding, x, dy, zero):
   """
   (kh, kw, c, d), (ph, pw) = kernel_shape, padding
   if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
-    mirrored = (kh, kw, d, c), stride, (kh - 1 - ph, kw - 1 - pw)
-    return _over_space(*mirrored, dy, x, zero)[::-1, ::-1].swapaxes(2, 3)
+    padding = tuple(tuple(k - 1 - p for p in ends) for k, ends in zip((kh, kw), padding))
+    return _over_space((kh, kw, d, c), stride, padding, dy, x, zero)[::-1, ::-1].swapaxes(2, 3)
   n, h, w, _ = dy.shape
   if n == 1:
     x += zero.astype(x.dtype)  # no loop stays in which its patches are made
@@ -387,7 +431,7 @@ def _over_space(kernel_shape, stride, padding, x, dy, zero):
 
   def add_frame(total, frame):
     x, dy = frame
-    x = jnp.pad(x, [(ph, ph), (pw, pw), (0, 0)])
+    x = jnp.pad(x, [ph, pw, (0, 0)])
 
     def add_rows(total, block):
       start, dy = block
@@ -410,7 +454,7 @@ def _over_time(kernel_shape, stride, padding, x, dy, zero):
     def cut(a):
       return lax.dynamic_slice(a, (*where,), (1, a.shape[1], columns, a.shape[3]))[0]
 
-    here = jnp.pad(cut(x), [(padding[0], padding[0]), (0, 0), (0, 0)])
+    here = jnp.pad(cut(x), [padding[0], (0, 0), (0, 0)])
     return total + _of_patches(kernel_shape, stride, here, cut(dy), zero.dtype), None
 
   corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T.astype(np.uint32)

@@ -106,8 +106,8 @@ def check_values(case, name, x):
 
 def conv2d_by_patches(x, kernel, stride, padding):
   """A convolution as one matrix product: XLA has no fast one in float64 on CPU."""
-  (kh, kw), (sh, sw), (ph, pw) = kernel.shape[:2], stride, padding
-  x = jnp.pad(x, [(0, 0), (ph, ph), (pw, pw), (0, 0)])
+  (kh, kw), (sh, sw) = kernel.shape[:2], stride
+  x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   h, w = (x.shape[1] - kh) // sh + 1, (x.shape[2] - kw) // sw + 1
   patches = [
     x[:, i : i + (h - 1) * sh + 1 : sh, j : j + (w - 1) * sw + 1 : sw]
