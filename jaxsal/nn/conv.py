@@ -19,10 +19,10 @@ from jax import lax
 
 from jaxsal.nn.unpool import interleave
 
-_LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
-# Of each axis: how many zeros come before it and after it.
-Padding = tuple[tuple[int, int], ...]
+# How many zeros come before and after each axis.
+_Padding = tuple[tuple[int, int], ...]
 
+_LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
 # Patches of a block of rows, and of positions over time, that stay in a CPU's caches.
 _FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
 
@@ -148,12 +148,12 @@ def conv3d(
   return _conv3d_padded(x, kernel, stride, _both_sides(padding))
 
 
-def _both_sides(padding: tuple[int, ...]) -> Padding:
+def _both_sides(padding: tuple[int, ...]) -> _Padding:
   return tuple((p, p) for p in padding)
 
 
 def _conv3d_padded(
-  x: jax.Array, kernel: jax.Array, stride: tuple[int, int, int], padding: Padding
+  x: jax.Array, kernel: jax.Array, stride: tuple[int, int, int], padding: _Padding
 ) -> jax.Array:
   """`conv3d` with a padding for both ends of an axis; negative padding is cut off."""
   if any(min(p) < 0 or max(p) >= k for p, k in zip(padding, kernel.shape)):
@@ -224,7 +224,8 @@ def _adjoint(
   # Number s * j + r of the kernel is tap j of phase r; taps are flipped to cross-correlate.
   jh, jw = taps = [-(-k // s) for k, s in zip(kernel.shape[1:3], (sh, sw))]
   missing = [(0, j * s - k) for j, s, k in zip(taps, (sh, sw), kernel.shape[1:3])]
-  kernel = jnp.pad(kernel, [(0, max(0, st - kt)), *missing, (0, 0), (0, 0)])
+  missing = [(0, max(0, st - kt)), *missing]  # one tap at least for each phase over time
+  kernel = jnp.pad(kernel, [*missing, (0, 0), (0, 0)])
   kernel = kernel.reshape(-1, jh, sh, jw, sw, c, d)[:, ::-1, :, ::-1]
   kernel = kernel.transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, jh, jw, c, sh * sw * d)
   # Whole strides of what the padding cuts off are not computed.
@@ -252,7 +253,7 @@ def _conv3d(
   x: jax.Array,
   kernel: jax.Array,
   stride: tuple[int, int, int],
-  padding: Padding,
+  padding: _Padding,
 ) -> jax.Array:
   """The sum of the time taps' convolutions.
 
@@ -313,7 +314,7 @@ def _over_rows(kernel_shape, stride, padding) -> bool:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv2d(
-  x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: Padding
+  x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: _Padding
 ) -> jax.Array:
   """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
 

@@ -45,9 +45,12 @@ def arrays(kernel, outputs=7, shape=SHAPE):
 
 def plain(x, kernel, stride, padding):
   """The same by XLA's own 3-D convolution and its autodiff."""
-  return jax.lax.conv_general_dilated(
-    x, kernel, stride, [(p, p) for p in padding], dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
-  )
+  return plain_padded(x, kernel, stride, [(p, p) for p in padding])
+
+
+def plain_padded(x, kernel, stride, padding):
+  layout = ("NDHWC", "DHWIO", "NDHWC")
+  return jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=layout)
 
 
 def with_gradients(f, x, kernel):
@@ -107,6 +110,22 @@ def test_equals_the_plain_convolution_without_gradients(case, width):
   f, g = (jax.jit(functools.partial(f, stride=stride, padding=padding)) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel, shape=(*SHAPE[:3], width, SHAPE[-1]))
   assert_close([f(x, kernel)], [g(x, kernel)])
+
+
+@pytest.mark.parametrize(
+  "padding",
+  [((0, 2), (1, 0), (2, 0)), ((2, 0), (0, 1), (0, 2)), ((-1, 0), (0, -2), (-1, -1))],
+  ids=["before and after", "after and before", "cut off"],
+)
+@pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 3, 3), (3, 3, 3)])
+def test_other_padding_before_than_after(kernel, padding):
+  """As phases of a stride have it; without gradients and with them."""
+  padding = tuple(p if k > 1 or min(p) < 0 else (0, 0) for k, p in zip(kernel, padding))
+  options = {"stride": (1, 1, 1), "padding": padding}
+  f, g = (functools.partial(f, **options) for f in (conv._conv3d_padded, plain_padded))
+  x, kernel = arrays(kernel)
+  assert_close([jax.jit(f)(x, kernel)], [g(x, kernel)])
+  assert_close(with_gradients(f, x, kernel), with_gradients(g, x, kernel))
 
 
 @pytest.mark.parametrize("case", CASES)
