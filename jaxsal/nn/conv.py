@@ -162,15 +162,14 @@ def _conv3d_padded(
     padding = _both_sides((0, 0, 0))
   b, t, h, w, c = x.shape
   kt, kh, kw, _, d = kernel.shape
-  (st, *stride_2d), (pt, *padding_2d) = stride, padding
-  stride_2d, padding_2d, none = tuple(stride_2d), tuple(padding_2d), (0, 0)
+  (st, sh, sw), (pt, ph, pw), none = stride, padding, (0, 0)
   if (kt, kh, kw) == (1, 1, 1) and stride == (1, 1, 1) and padding == (none, none, none):
     return _pointwise(x, kernel[0, 0, 0])
-  if (kh, kw) == stride_2d == (1, 1) and padding_2d == (none, none):
+  if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, none, none):
     y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, none))
     return y.reshape(b, -1, h, w, d)
-  if kt == 1 and pt == none:
-    y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], stride_2d, padding_2d)
+  if (kt, pt) == (1, none):
+    y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], (sh, sw), (ph, pw))
     return y.reshape(b, -1, *y.shape[1:])
   return _conv3d(x, kernel, stride, padding)
 
