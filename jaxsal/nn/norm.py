@@ -1,16 +1,13 @@
 """Batch normalisation with PyTorch's arithmetic."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from jaxsal.nn.conv import filled
-
-# Elements of an array that a CPU's caches do not hold.
-_LARGE = 2_000_000
 
 
 class BatchNorm(nnx.Module):
@@ -59,7 +56,7 @@ def _moved(running, new, momentum):
 
 @functools.partial(jax.jit, static_argnums=5)
 def _affine(x, mean, var, scale, bias, epsilon):
-  scale = scale * jax.lax.rsqrt(var + epsilon)
+  scale = scale * lax.rsqrt(var + epsilon)
   return (x.astype(jnp.float32) * scale + (bias - mean * scale)).astype(x.dtype)
 
 
@@ -71,48 +68,33 @@ def _normalise(
 
   The gradient is written out: two sums and one pass over x, where autodiff takes five of each.
   """
-  mean = jnp.mean(x, tuple(range(x.ndim - 1)), dtype=jnp.float32)
+  axes = tuple(range(x.ndim - 1))
+  mean = jnp.mean(x, axes, dtype=jnp.float32)
   # In two passes: the difference of two large moments would lose the small variances.
-  var = _sum(lambda x: jnp.square(x - mean), x) / (x.size // x.shape[-1])
+  var = jnp.mean(jnp.square(x.astype(jnp.float32) - mean), axes)
   return _affine(x, mean, var, scale, bias, epsilon), mean, var
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _normalise_forward(x, scale, bias, epsilon):
   y, mean, var = _normalise(x, scale, bias, epsilon)
-  return (y, mean, var), (x, mean, jax.lax.rsqrt(var + epsilon), scale)
+  return (y, mean, var), (x, mean, lax.rsqrt(var + epsilon), scale)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _normalise_backward(epsilon, residuals, gradients):
   x, mean, inverse, scale = residuals
-  dy, count = gradients[0], x.size // x.shape[-1]
-  dbias = jnp.sum(dy, tuple(range(dy.ndim - 1)), dtype=jnp.float32)
-  dscale = _sum(lambda x, dy: dy * (x - mean), x, dy) * inverse
-  dy, centred = dy.astype(jnp.float32), x.astype(jnp.float32) - mean
-  dx = scale * inverse * (dy - dbias / count - centred * (inverse * dscale / count))
-  return dx.astype(x.dtype), dscale, dbias
-
-
-def _sum(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
-  """Sum of `function`, which works by elements, over all axes of arrays [..., c] but the last.
-
-  A CPU stores what it is to sum, so it does this frame by frame where the whole were much memory:
-  the training step of S3D needs a fifth less.
-  """
-
-  def whole(*arrays: jax.Array) -> jax.Array:
-    terms = function(*(x.astype(jnp.float32) for x in arrays))
-    return jnp.sum(terms, tuple(range(terms.ndim - 1)))
-
-  def by_frames(*arrays: jax.Array) -> jax.Array:
-    frames = [x.reshape(-1, *x.shape[-3:]) for x in arrays]
-    zero = jnp.zeros(arrays[0].shape[-1], jnp.float32)
-    return jax.lax.scan(lambda total, frame: (total + whole(*frame), None), zero, frames)[0]
-
-  if arrays[0].size < _LARGE:
-    return whole(*arrays)
-  return jax.lax.platform_dependent(*arrays, cpu=by_frames, default=whole)
+  axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+  x, dy = x.astype(jnp.float32), gradients[0].astype(jnp.float32)
+  dbias = jnp.sum(dy, axes)
+  # Were x - mean the same expression in all three places that it is in, XLA would compute it once,
+  # in the forward pass, and keep it: an array of x's size. Each has a mean of its own instead, and
+  # the difference is taken where it is summed up or subtracted.
+  mean, dbias = lax.optimization_barrier((mean, dbias))
+  dscale = jnp.sum(dy * (x - mean), axes) * inverse
+  mean, dscale = lax.optimization_barrier((mean, dscale))
+  dx = scale * inverse * (dy - dbias / count - (x - mean) * (inverse * dscale / count))
+  return dx.astype(gradients[0].dtype), dscale, dbias
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
