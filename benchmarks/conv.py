@@ -1,11 +1,11 @@
-"""Milliseconds of S3D's convolutions, and whether the faster gradients are chosen.
+"""Milliseconds of S3D's convolutions by XLA and as they are computed here.
 
   python -m benchmarks.conv
 
 Every 2-D convolution that S3D is computed with, once per shape, at 32 x 224 x 384 and at the size
-of the demonstration: forward by XLA and as it is computed here (frames side by side), gradient of
-the input by XLA and here (likewise, of strided convolutions in phases), gradient of the kernel by
-XLA and by parts. They take turns, three times; printed are medians. Times of a whole pass count a
+of the demonstration: forward, gradient of the input and gradient of the kernel. They take turns,
+three times; printed are medians, and the way that is taken here on a CPU for the kernel: a product
+of all patches (then for the rest, too), parts of the clip, or XLA's. Times of a whole pass count a
 layer as often as the network has it.
 """
 
@@ -48,27 +48,19 @@ def layers(frames: tuple[int, ...], width: float) -> collections.Counter:
 
 
 def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
-  """Milliseconds: forward and input gradient by XLA and here, kernel gradient by XLA, by parts."""
+  """Milliseconds by XLA and here: forward, gradient of the input, gradient of the kernel."""
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in (x_shape, kernel_shape))
-  forward = functools.partial(conv._xla_conv2d, stride=stride, padding=padding)
-  dy = jnp.ones(jax.eval_shape(forward, x, kernel).shape)
-
-  def input_by_xla(kernel, dy):
-    return jax.vjp(lambda x: forward(x, kernel), x)[1](dy)[0]
-
-  def kernel_by_xla(x, dy):
-    return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](dy)[0]
-
-  phases = functools.partial(conv._input_gradient_2d, x_shape, stride, padding)
-  calls = [
-    (forward, x, kernel),
-    (functools.partial(conv._conv2d, stride=stride, padding=padding), x, kernel),
-    (input_by_xla, kernel, dy),
-    (phases, kernel, dy),
-    (kernel_by_xla, x, dy),
-    (functools.partial(conv._kernel_gradient_by_parts, kernel_shape, stride, padding), x, dy),
-  ]
+  calls = []
+  for function in (conv._xla_conv2d, conv._conv2d):
+    # Without keywords, which a function with its own gradient does not take.
+    forward = functools.partial(lambda f, x, kernel: f(x, kernel, stride, padding), function)
+    dy = jnp.ones(jax.eval_shape(forward, x, kernel).shape)
+    calls += [
+      (forward, x, kernel),
+      (lambda kernel, dy, f=forward: jax.vjp(lambda x: f(x, kernel), x)[1](dy)[0], kernel, dy),
+      (lambda x, dy, f=forward: jax.vjp(lambda kernel: f(x, kernel), kernel)[1](dy)[0], x, dy),
+    ]
   calls = [functools.partial(jax.jit(f), *args) for f, *args in calls]
   jax.block_until_ready([call() for call in calls])
   times = [[] for _ in calls]
@@ -77,7 +69,16 @@ def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
       began = time.perf_counter()
       jax.block_until_ready(call())
       seconds.append(time.perf_counter() - began)
-  return [1e3 * statistics.median(seconds) for seconds in times]
+  by_xla, here = np.reshape([1e3 * statistics.median(seconds) for seconds in times], (2, 3))
+  return np.stack([by_xla, here], axis=1).ravel().tolist()
+
+
+def way(x_shape, kernel_shape, stride, padding) -> str:
+  """How the gradient of the kernel is taken on a CPU."""
+  if conv._few_positions(x_shape, kernel_shape, stride, padding):
+    return "product"
+  size = conv._size(x_shape, kernel_shape, stride, padding)
+  return "parts" if conv._parts_win((x_shape[0], *size, kernel_shape[-1]), kernel_shape) else "xla"
 
 
 def main() -> None:
@@ -89,35 +90,19 @@ def main() -> None:
   )
   for name, batch, t, h, w, width in SIZES:
     say(f"\n{name}: batch {batch} of {t} x {h} x {w}, channels x {width:g}; milliseconds")
-    columns = "forward:xla   here  input:xla   here  kernel:xla  parts"
+    columns = "forward:xla   here  input:xla   here  kernel:xla   here"
     say(f"{'x':>20}  {'kernel':>16}  {'stride':>6} {columns}")
     totals = collections.Counter()
     for layer, count in layers((batch, t, h, w, 3), width).items():
-      x_shape, kernel_shape, stride, padding = layer
-      forward_xla, forward, input_xla, input_here, kernel_xla, parts = measure(*layer)
-      y = jax.eval_shape(
-        functools.partial(conv._xla_conv2d, stride=stride, padding=padding),
-        *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x_shape, kernel_shape)),
-      )
-      chosen = conv._parts_win(y.shape, kernel_shape)
-      slower = chosen != (parts < kernel_xla)
-      loss = max(kernel_xla, parts) / min(kernel_xla, parts)
-      verdict = f"{'parts' if chosen else 'xla'}" + (f", slower by {loss:.2f}" if slower else "")
+      x_shape, kernel_shape, stride, _ = layer
+      milliseconds = measure(*layer)
+      cells = (f"{value:{width}.1f}" for value, width in zip(milliseconds, (11, 6, 10, 6, 11, 6)))
       say(
         f"{' '.join(map(str, x_shape)):>20}  {' '.join(map(str, kernel_shape)):>16}"
-        f"  {' '.join(map(str, stride)):>6} {forward_xla:11.1f} {forward:6.1f}"
-        f" {input_xla:10.1f} {input_here:6.1f}"
-        f" {kernel_xla:11.1f} {parts:6.1f}  {verdict}"
+        f"  {' '.join(map(str, stride)):>6} {' '.join(cells)}  {way(*layer)}"
       )
-      milliseconds = {
-        "forward by XLA": forward_xla,
-        "forward": forward,
-        "input gradients": input_here,
-        "input gradients by xla": input_xla,
-        "kernel gradients": parts if chosen else kernel_xla,
-        "kernel gradients by xla": kernel_xla,
-      }
-      for key, value in milliseconds.items():
+      names = [f"{what} {by}" for what in ("forward", "input", "kernel") for by in ("xla", "here")]
+      for key, value in zip(names, milliseconds):
         totals[key] += count * value
     say("whole pass: " + ", ".join(f"{key} {value:.0f}" for key, value in totals.items()))
 

@@ -25,6 +25,8 @@ _Padding = tuple[tuple[int, int], ...]
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
 # Patches of a block of rows, and of positions over time, that stay in a CPU's caches.
 _FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
+# Positions for each of a kernel's output channels up to which a CPU multiplies matrices.
+_FEW = 2
 
 
 def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -317,15 +319,22 @@ def _conv2d(
 ) -> jax.Array:
   """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
 
-  As XLA has it, except on CPU: without gradients frames go `_side_by_side`; the gradient of the
-  input is such a convolution too, without zeros between dy's elements; the gradient of the kernel
-  goes by parts where `_parts_win`.
+  As XLA has it, except on CPU: few positions go `_as_product`, and so do their gradients. Else,
+  without gradients frames go `_side_by_side`; the gradient of the input is such a convolution too,
+  without zeros between dy's elements; the gradient of the kernel goes by parts where `_parts_win`.
   """
-  xla = functools.partial(_xla_conv2d, stride=stride, padding=padding)
+  if _few_positions(x.shape, kernel.shape, stride, padding):
+    return _on_cpu(_as_product, x, kernel, stride, padding)
   if len(x) == 1 or kernel.shape[1] == 1:
-    return xla(x, kernel)
-  side_by_side = functools.partial(_side_by_side, stride=stride, padding=padding)
-  return lax.platform_dependent(x, kernel, cpu=side_by_side, default=xla)
+    return _xla_conv2d(x, kernel, stride, padding)
+  return _on_cpu(_side_by_side, x, kernel, stride, padding)
+
+
+def _on_cpu(function, x, kernel, stride, padding):
+  """The convolution by this function on CPU, by XLA elsewhere."""
+  here = functools.partial(function, stride=stride, padding=padding)
+  xla = functools.partial(_xla_conv2d, stride=stride, padding=padding)
+  return lax.platform_dependent(x, kernel, cpu=here, default=xla)
 
 
 def _xla_conv2d(x, kernel, stride, padding):
@@ -351,30 +360,54 @@ def _side_by_side(x, kernel, stride, padding):
   return y[:, :, : (w + p + q - k) // s + 1].swapaxes(0, 1)
 
 
+def _few_positions(x_shape, kernel_shape, stride, padding) -> bool:
+  """Whether there are few positions for the kernel's size, so that to arrange it takes the time.
+
+  XLA copies a kernel to convolve with it, once more mirrored for the gradient of the input, which
+  takes longest where its channels are a power of two; the product reads it as it lies.
+  """
+  h, w = _size(x_shape, kernel_shape, stride, padding)
+  return x_shape[0] * h * w <= _FEW * kernel_shape[-1]
+
+
+def _size(x_shape, kernel_shape, stride, padding):
+  """Height and width of the result."""
+  sizes = zip(x_shape[1:3], kernel_shape, stride, padding)
+  return tuple((n + sum(p) - k) // s + 1 for n, k, s, p in sizes)
+
+
+def _as_product(x, kernel, stride, padding):
+  """The same as the product of all patches [n * h' * w', kh * kw * c] and the kernel."""
+  h, w = _size(x.shape, kernel.shape, stride, padding)
+  x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+  y = _patches(kernel.shape, stride, x, (h, w)) @ kernel.reshape(-1, kernel.shape[-1])
+  return y.reshape(len(x), h, w, -1)
+
+
 def _conv2d_forward(x, kernel, stride, padding):
+  if _few_positions(x.shape, kernel.shape, stride, padding):
+    return _on_cpu(_as_product, x, kernel, stride, padding), (x, kernel)
   # Not side by side: what the backward pass needs would be kept in both arrangements.
   return _xla_conv2d(x, kernel, stride, padding), (x, kernel)
 
 
 def _conv2d_backward(stride, padding, residuals, dy):
   x, kernel = residuals
-  kernel = lax.platform_dependent(
-    kernel, dy, cpu=lambda kernel, dy: kernel + _late_zero(dy), default=lambda kernel, dy: kernel
-  )
-  conv = functools.partial(_xla_conv2d, stride=stride, padding=padding)
 
-  def input_gradient(kernel, dy):
-    return jax.linear_transpose(lambda x: conv(x, kernel), x)(dy)[0]
+  def gradients(x, kernel, dy, conv=_xla_conv2d):
+    _, pull = jax.vjp(functools.partial(conv, stride=stride, padding=padding), x, kernel)
+    return pull(dy)
 
-  def kernel_gradient(x, dy):
-    return jax.linear_transpose(lambda kernel: conv(x, kernel), kernel)(dy)[0]
+  def on_cpu(x, kernel, dy):
+    zero = _late_zero(dy)
+    if _few_positions(x.shape, kernel.shape, stride, padding):
+      return gradients(x + zero, kernel, dy, _as_product)
+    dx = _input_gradient_2d(x.shape, stride, padding, kernel + zero, dy)
+    if _parts_win(dy.shape, kernel.shape):
+      return dx, _kernel_gradient_by_parts(kernel.shape, stride, padding, x, dy, zero)
+    return dx, gradients(x, kernel, dy)[1]
 
-  transposed = functools.partial(_input_gradient_2d, x.shape, stride, padding)
-  dx = lax.platform_dependent(kernel, dy, cpu=transposed, default=input_gradient)
-  if _parts_win(dy.shape, kernel.shape):
-    parts = functools.partial(_kernel_gradient_by_parts, kernel.shape, stride, padding)
-    return dx, lax.platform_dependent(x, dy, cpu=parts, default=kernel_gradient)
-  return dx, kernel_gradient(x, dy)
+  return lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=gradients)
 
 
 _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
@@ -402,7 +435,7 @@ def _parts_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
   return h * w >= 64 and (multiplications >= 10_000_000 or h * w >= 128 * n)
 
 
-def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy):
+def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy, zero):
   """Gradient [kh, kw, c, d] of the kernel, added up over parts of the clip.
 
   What is made for one part stays in the processor's caches and is overwritten by the next; the
@@ -410,8 +443,7 @@ def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy):
   """
   gradient = _over_time if _over_rows(kernel_shape, stride, padding) else _over_space
   dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
-  zero = _late_zero(dy).astype(dtype)
-  return gradient(kernel_shape, stride, padding, x, dy, zero).astype(x.dtype)
+  return gradient(kernel_shape, stride, padding, x, dy, zero.astype(dtype)).astype(x.dtype)
 
 
 def _over_space(kernel_shape, stride, padding, x, dy, zero):
@@ -465,18 +497,24 @@ def _over_time(kernel_shape, stride, padding, x, dy, zero):
 
 
 def _of_patches(kernel_shape, stride, x, dy, dtype):
-  """dy [h', w', d].T times the patches [h' * w', kh * kw * c] of x [h, w, c], padded already.
+  """dy [h', w', d].T times the patches of x [h, w, c], padded already.
 
   dy is transposed, as it is smaller than the patches.
   """
-  (kh, kw, c, d), (sh, sw), (h, w, _) = kernel_shape, stride, dy.shape
-  patches = [
-    lax.slice(x, (i, j, 0), (i + (h - 1) * sh + 1, j + (w - 1) * sw + 1, c), (sh, sw, 1))
-    for i in range(kh)
-    for j in range(kw)
-  ]
-  patches = jnp.concatenate(patches, axis=-1).reshape(h * w, -1)
+  h, w, d = dy.shape
+  patches = _patches(kernel_shape, stride, x, (h, w))
   return jnp.matmul(dy.reshape(h * w, d).T, patches, preferred_element_type=dtype)
+
+
+def _patches(kernel_shape, stride, x, size):
+  """What a kernel sees of x [.., h, w, c] at `size` positions each: [.. * h' * w', kh * kw * c]."""
+  (kh, kw, *_), (sh, sw), (h, w) = kernel_shape, stride, size
+  rows, columns = x.ndim - 3, x.ndim - 2
+  taps = []
+  for i in range(kh):
+    seen = lax.slice_in_dim(x, i, i + (h - 1) * sh + 1, sh, rows)
+    taps += [lax.slice_in_dim(seen, j, j + (w - 1) * sw + 1, sw, columns) for j in range(kw)]
+  return jnp.concatenate(taps, axis=-1).reshape(-1, kh * kw * x.shape[-1])
 
 
 def _largest_part(count: int, size: int, limit: int) -> int:

@@ -89,22 +89,26 @@ def test_by_hand():
 @pytest.mark.parametrize("outputs", (4, 7))  # fewer and more than inputs
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_plain_convolution(case, outputs, monkeypatch):
-  """With the kernel's gradient by XLA and by parts, whatever would be chosen for the size."""
+  """As one product, and with the kernel's gradient by XLA and by parts, whatever its size."""
   kernel, stride, padding = CASES[case]
   f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel, outputs)
   expected = with_gradients(g, x, kernel)
-  for parts, limit in ((False, 0), (True, 1_000_000), (True, 10_000)):  # one part, several
+  ways = ((0, False, 0), (0, True, 1_000_000), (0, True, 10_000), (10_000, False, 0))
+  for few, parts, limit in ways:  # the second is one part, the third several
+    monkeypatch.setattr(conv, "_FEW", few)
     monkeypatch.setattr(conv, "_parts_win", lambda *_, parts=parts: parts)
     monkeypatch.setattr(conv, "_FRAME_BYTES", limit)
     monkeypatch.setattr(conv, "_COLUMN_BYTES", limit)
     assert_close(with_gradients(f, x, kernel), expected)
 
 
+@pytest.mark.parametrize("few", (0, 10_000))
 @pytest.mark.parametrize("width", (1, 2, 9, 12))
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_plain_convolution_without_gradients(case, width):
-  """Then frames go side by side on CPU, at a distance that depends on padding, stride and width."""
+def test_equals_the_plain_convolution_without_gradients(case, width, few, monkeypatch):
+  """On CPU as one product, or side by side, at a distance by padding, stride and width."""
+  monkeypatch.setattr(conv, "_FEW", few)
   kernel, stride, padding = CASES[case]
   width = max(width, kernel[2] - 2 * padding[2])  # one position at least
   f, g = (jax.jit(functools.partial(f, stride=stride, padding=padding)) for f in (nn.conv3d, plain))
@@ -117,9 +121,11 @@ def test_equals_the_plain_convolution_without_gradients(case, width):
   [((0, 2), (1, 0), (2, 0)), ((2, 0), (0, 1), (0, 2)), ((-1, 0), (0, -2), (-1, -1))],
   ids=["before and after", "after and before", "cut off"],
 )
+@pytest.mark.parametrize("few", (0, 10_000))
 @pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 3, 3), (3, 3, 3)])
-def test_other_padding_before_than_after(kernel, padding):
+def test_other_padding_before_than_after(kernel, padding, few, monkeypatch):
   """As phases of a stride have it; without gradients and with them."""
+  monkeypatch.setattr(conv, "_FEW", few)
   padding = tuple(p if k > 1 or min(p) < 0 else (0, 0) for k, p in zip(kernel, padding))
   options = {"stride": (1, 1, 1), "padding": padding}
   f, g = (functools.partial(f, **options) for f in (conv._conv3d_padded, plain_padded))
@@ -179,12 +185,38 @@ def test_large_layers_take_the_gradient_by_parts(kernel, shape, folded, monkeypa
   assert_close(actual, with_gradients(g, x, kernel), tolerance=2e-5)
 
 
+@pytest.mark.parametrize("stride", (1, 2))
+def test_few_positions_go_as_one_product(stride, monkeypatch):
+  """What is chosen for real, forward and backward: 4 x 5 x 6 positions and 64 channels."""
+  used = []
+  as_product = conv._as_product
+  monkeypatch.setattr(
+    conv, "_as_product", lambda *a, **k: used.append(a[1].shape) or as_product(*a, **k)
+  )
+  options = {"stride": (1, stride, stride), "padding": (0, 1, 1)}
+  f, g = (functools.partial(f, **options) for f in (nn.conv3d, plain))
+  x, kernel = arrays((1, 3, 3), outputs=64, shape=(1, 4, 5 * stride, 6 * stride, 48))
+  assert_close(with_gradients(f, x, kernel), with_gradients(g, x, kernel))
+  assert used == [(3, 3, 48, 64)] * 2
+  jax.jit(f)(x, kernel)
+  assert len(used) == 3
+  jax.jit(f)(x.repeat(2, axis=0), kernel)  # too many
+  assert len(used) == 3
+
+
 @pytest.mark.parametrize(
-  ("case", "parts"),
-  [("pointwise", False), ("spatial", False), ("temporal", True), ("general", True)],
+  ("case", "parts", "few"),
+  [
+    ("pointwise", False, 0),
+    ("spatial", False, 0),
+    ("temporal", True, 0),
+    ("general", True, 0),
+    ("spatial", False, 10_000),
+  ],
 )
-def test_bfloat16_in_and_out(case, parts, monkeypatch):
+def test_bfloat16_in_and_out(case, parts, few, monkeypatch):
   monkeypatch.setattr(conv, "_parts_win", lambda *_: parts)
+  monkeypatch.setattr(conv, "_FEW", few)
   kernel, stride, padding = CASES[case]
   x, kernel = (a.astype(jnp.bfloat16) for a in arrays(kernel))
   f = functools.partial(nn.conv3d, stride=stride, padding=padding)
