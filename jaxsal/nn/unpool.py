@@ -31,14 +31,9 @@ def max_pool3d_with_switches(
     Pooled values [b, t', h', w', c]; switches of the same shape, int32: the element's number
     within its window, (i * kh + j) * kw + l for the i-th, j-th and l-th along t, h and w.
   """
-  edges = [(0, 0, 0), *((p, p, 0) for p in padding), (0, 0, 0)]
-  x = lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
-  counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:4], window, stride)]
-  (_, first), *others = _elements(window)
-  best = _of_windows(x, first, counts, stride)
+  best, *others = window_elements(x, window, stride, padding)
   switches = jnp.zeros(best.shape, jnp.int32)
-  for number, element in others:
-    value = _of_windows(x, element, counts, stride)
+  for number, value in enumerate(others, start=1):
     better = value > best
     best = jnp.where(better, value, best)
     switches = jnp.where(better, number, switches)
@@ -70,17 +65,11 @@ def max_unpool3d(
     [b, *size, c].
   """
   cells = tuple(-(-n // s) for n, s in zip(size, stride))
-  # Element s * m + r of the result, r a phase of the stride, can only come from the window m + d
-  # that holds it as number k = r + p - s * d: a shift of x for each k.
   phases = []
-  for phase in itertools.product(*map(range, stride)):
+  for phase in windows_of_phases(window, stride, padding):
     y = jnp.zeros((x.shape[0], *cells, x.shape[-1]), x.dtype)
     # A later window holds the element under a smaller number: the last to be written wins.
-    for number, element in reversed(_elements(window)):
-      shift = [r + p - k for r, p, k in zip(phase, padding, element)]
-      if any(d % s for d, s in zip(shift, stride)):
-        continue
-      shift = [d // s for d, s in zip(shift, stride)]
+    for number, shift in reversed(phase):
       edges = [(-d, m + d - n, 0) for d, m, n in zip(shift, cells, x.shape[1:4])]
       edges = [(0, 0, 0), *edges, (0, 0, 0)]
       here = lax.pad(switches, jnp.int32(-1), edges) == number
@@ -107,6 +96,46 @@ def _max_unpool3d_backward(size, window, stride, padding, switches, dy):
 
 
 max_unpool3d.defvjp(_max_unpool3d_forward, _max_unpool3d_backward)
+
+
+def window_elements(
+  x: jax.Array, window: Triple, stride: Triple, padding: Triple
+) -> list[jax.Array]:
+  """Of each window the first element, the second, ... in scan order, each [b, t', h', w', c]."""
+  x = pad(x, [(p, p) for p in padding], -jnp.inf)
+  counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:4], window, stride)]
+  return [_of_windows(x, element, counts, stride) for _, element in _elements(window)]
+
+
+def pad(x: jax.Array, edges: Sequence[tuple[int, int]], value: float) -> jax.Array:
+  """With a value before and after t, h and w of x [b, t, h, w, c].
+
+  In an array of its own on CPU, where a loop over shifted slices that pads runs element by element.
+  """
+  if not any(map(any, edges)):
+    return x
+  edges = [(0, 0, 0), *((*e, 0) for e in edges), (0, 0, 0)]
+  x = lax.pad(x, jnp.array(value, x.dtype), edges)
+  return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+
+
+def windows_of_phases(
+  window: Triple, stride: Triple, padding: Triple
+) -> list[list[tuple[int, Triple]]]:
+  """Which windows hold an element, and under which number, for each phase of the stride.
+
+  Element s * m + r of what is pooled, r the phase, is number k = r + p - s * d of the window m + d:
+  pairs of k, counted in scan order, and d.
+  """
+  phases = []
+  for phase in itertools.product(*map(range, stride)):
+    windows = []
+    for number, element in _elements(window):
+      shift = [r + p - k for r, p, k in zip(phase, padding, element)]
+      if not any(d % s for d, s in zip(shift, stride)):
+        windows.append((number, tuple(d // s for d, s in zip(shift, stride))))
+    phases.append(windows)
+  return phases
 
 
 def _elements(window: Triple) -> list[tuple[int, Triple]]:
