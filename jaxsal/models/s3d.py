@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -200,20 +199,17 @@ class Encoder(nnx.Module):
 
     For CPUs: the features of a whole clip's frames are the largest array of a network.
     """
-    unit, rows = self.conv_1a, frames.shape[2] // 4  # of the frames; of the result a quarter
-    # The result's row i needs rows 2 i - 1 to 2 i + 1 of conv_1a, these 4 i - 5 to 4 i + 5.
-    frames = jnp.pad(frames, [(0, 0), (0, 0), (5, 2), (0, 0), (0, 0)])
-
-    def quarter(start: jax.Array) -> jax.Array:
-      here = lax.dynamic_slice_in_dim(frames, start, rows + 7, axis=2)
+    unit, height = self.conv_1a, frames.shape[2]
+    rows = height // 4  # of the frames; of the result a quarter
+    quarters = []
+    for start in range(0, height, rows):
+      # The result's row i needs rows 2 i - 1 to 2 i + 1 of conv_1a, these 4 i - 5 to 4 i + 5.
+      here = _rows(frames, start - 5, start + rows + 2)
       x = unit.over_time(unit.over_space(here, (0, 0, 3)))
-      # Above the first row there is none, and no maximum of what ReLU leaves is below 0.
-      row = jnp.arange(x.shape[2])[:, None, None]
-      x = jnp.where((row == 0) & (start == 0), 0, x)
-      return nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 0, 1))
-
-    x = lax.map(quarter, np.arange(0, 4 * rows, rows, np.uint32))
-    return jnp.concatenate(list(x), axis=2)
+      if start == 0:  # no row is above the first, and no maximum of what ReLU leaves is below 0
+        x = _rows(x[:, :, 1:], -1, x.shape[2] - 1)
+      quarters.append(nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 0, 1)))
+    return jnp.concatenate(quarters, axis=2)
 
   def deep(self, base1: jax.Array, base2: jax.Array) -> Stages:
     """The second half, from the first one's results."""
@@ -322,6 +318,12 @@ def encoder_table(
         yield from basic(f"{name}.branch{i}.0", (*here, f"branch{i}_reduce"))
         yield from separable(f"{name}.branch{i}.1", (*here, f"branch{i}"))
       yield from basic(f"{name}.branch3.1", (*here, "branch3"))
+
+
+def _rows(x: jax.Array, start: int, end: int) -> jax.Array:
+  """Those rows of x [b, t, h, w, c], zeros where it has none."""
+  edges = [(0, 0, 0), (0, 0, 0), (-start, end - x.shape[2], 0), (0, 0, 0), (0, 0, 0)]
+  return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 def _halve(x: jax.Array) -> jax.Array:
