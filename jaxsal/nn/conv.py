@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxsal.nn.unpool import interleave
+from jaxsal.nn.windows import interleave
 
 # How many zeros come before and after each axis.
 _Padding = tuple[tuple[int, int], ...]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.nn.unpool import Triple, interleave, pad, window_elements, windows_of_phases
+from jaxsal.nn.windows import Triple, elements_of_windows, windows_to_elements
 
 
 def max_pool3d(
@@ -35,11 +35,11 @@ def _max_pool(
 
   The gradient is written out: autodiff of `maximum` compares all elements once more, in float32.
   """
-  return functools.reduce(jnp.maximum, window_elements(x, window, stride, padding))
+  return functools.reduce(jnp.maximum, elements_of_windows(x, window, stride, padding))
 
 
 def _max_pool_forward(x, size, window, stride, padding):
-  best, *others = window_elements(x, window, stride, padding)
+  best, *others = elements_of_windows(x, window, stride, padding)
   number = np.min_scalar_type(-math.prod(window))  # int8, but for the largest windows
   where = jnp.zeros(best.shape, number)
   for i, value in enumerate(others, start=1):
@@ -49,24 +49,10 @@ def _max_pool_forward(x, size, window, stride, padding):
 
 
 def _max_pool_backward(size, window, stride, padding, where, dy):
-  cells = [-(-n // s) for n, s in zip(size, stride)]  # elements of x in each phase of the stride
-  phases = windows_of_phases(window, stride, padding)
-  shifts = list(zip(*(shift for phase in phases for _, shift in phase)))
-  before = [max(0, -min(d)) for d in shifts]
-  after = [max(0, m + max(d) - n) for d, m, n in zip(shifts, cells, dy.shape[1:4])]
-  edges = list(zip(before, after))
-  dy, where = pad(dy, edges, 0), pad(where, edges, -1)
+  def add(y, here, dy):
+    return y + jnp.where(here, dy, 0)
 
-  def of_phase(phase):
-    total = jnp.zeros((len(dy), *cells, dy.shape[-1]), dy.dtype)
-    for number, shift in phase:
-      t, h, w = (slice(p + d, p + d + m) for p, d, m in zip(before, shift, cells))
-      total += jnp.where(where[:, t, h, w] == number, dy[:, t, h, w], 0)
-    return total
-
-  dx = interleave(jnp.stack(list(map(of_phase, phases)), axis=4), stride)
-  t, h, w = size
-  return (dx[:, :t, :h, :w],)
+  return (windows_to_elements(dy, where, size, window, stride, padding, add),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
