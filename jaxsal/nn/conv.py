@@ -25,8 +25,8 @@ _Padding = tuple[tuple[int, int], ...]
 _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
 # Patches of a block of rows, and of positions over time, that stay in a CPU's caches.
 _FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
-# Positions for each of a kernel's output channels up to which a CPU multiplies matrices.
-_FEW = 2
+# Positions for each of a kernel's output channels up to which a CPU multiplies patches and kernel.
+_FEW = 1
 
 
 def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
