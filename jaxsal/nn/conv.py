@@ -260,31 +260,61 @@ def _conv3d(
 
   The gradient of x is a transposed convolution: autodiff adds up an array of x's size for each tap.
   """
-  return _sum_of_taps(x, kernel, stride, padding)
+  return _sum_of_taps(_conv2d, x, kernel, stride, padding)
 
 
-def _sum_of_taps(x, kernel, stride, padding):
+def _sum_of_taps(conv2d, x, kernel, stride, padding):
   (b, t, h, w, c), kt = x.shape, kernel.shape[0]
-  (st, *stride), (pt, *padding) = stride, padding
-  x = jnp.pad(x, [(0, 0), pt, (0, 0), (0, 0), (0, 0)])
-  t = (t + sum(pt) - kt) // st + 1
+  (st, *stride), ((before, after), *padding) = stride, padding
+  steps = (t + before + after - kt) // st + 1
 
   def tap(i):
-    steps = lax.slice_in_dim(x, i, i + (t - 1) * st + 1, st, axis=1)
-    return _conv2d(steps.reshape(b * t, h, w, c), kernel[i], tuple(stride), tuple(padding))
+    # Of the outputs that it sees a frame for; padding in time would be multiplied as well.
+    first, end = max(0, -((i - before) // st)), min(steps, (t - 1 + before - i) // st + 1)
+    if first >= end:
+      return 0
+    start, limit = (o * st + i - before for o in (first, end - 1))
+    seen = lax.slice_in_dim(x, start, limit + 1, st, axis=1)
+    y = conv2d(seen.reshape(-1, h, w, c), kernel[i], tuple(stride), tuple(padding))
+    return jnp.pad(y.reshape(b, -1, *y.shape[1:]), [(0, 0), (first, steps - end), *[(0, 0)] * 3])
 
-  y = functools.reduce(jnp.add, map(tap, range(kt)))
-  return y.reshape(b, t, *y.shape[1:])
+  return sum(map(tap, range(kt)))
 
 
 def _conv3d_forward(x, kernel, stride, padding):
-  return _sum_of_taps(x, kernel, stride, padding), (x, kernel)
+  return _sum_of_taps(_conv2d, x, kernel, stride, padding), (x, kernel)
 
 
 def _conv3d_backward(stride, padding, residuals, dy):
   x, kernel = residuals
-  _, pull = jax.vjp(lambda kernel: _sum_of_taps(x, kernel, stride, padding), kernel)
-  return _input_gradient(x.shape, stride, padding, kernel, dy), *pull(dy)
+
+  def of_taps(conv2d, x, kernel, dy):
+    _, pull = jax.vjp(lambda kernel: _sum_of_taps(conv2d, x, kernel, stride, padding), kernel)
+    return pull(dy)[0]
+
+  def on_cpu(x, kernel, dy):
+    dy_frames = dy.reshape(-1, *dy.shape[2:])
+    if not _parts_win(dy_frames.shape, kernel.shape[1:]):
+      return of_taps(_conv2d, x, kernel, dy)
+    x_frames, zero = x.reshape(-1, *x.shape[2:]), _late_zero(dy_frames)
+    by_parts = functools.partial(
+      _kernel_gradient_by_parts, kernel.shape[1:], stride[1:], padding[1:], x_frames, dy_frames
+    )
+    # The time taps see the frames where they lie: slices would be made in the forward pass, and
+    # kept. What is padding in time is left out.
+    b, t, steps = x.shape[0], x.shape[1], dy.shape[1]
+    clip, step = np.mgrid[:b, :steps]
+    gradients = []
+    for i in range(len(kernel)):
+      seen = step * stride[0] + i - padding[0][0]
+      inside = (seen >= 0) & (seen < t)
+      frames = np.stack([clip * t + seen, clip * steps + step])[:, inside].astype(np.uint32)
+      gradients.append(by_parts(zero, tuple(frames)))
+    return jnp.stack(gradients)
+
+  by_xla = functools.partial(of_taps, _xla_conv2d)
+  dkernel = lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=by_xla)
+  return _input_gradient(x.shape, stride, padding, kernel, dy), dkernel
 
 
 _conv3d.defvjp(_conv3d_forward, _conv3d_backward)
@@ -435,45 +465,54 @@ def _parts_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
   return h * w >= 64 and (multiplications >= 10_000_000 or h * w >= 128 * n)
 
 
-def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy, zero):
+def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy, zero, frames=None):
   """Gradient [kh, kw, c, d] of the kernel, added up over parts of the clip.
 
   What is made for one part stays in the processor's caches and is overwritten by the next; the
-  whole clip at once would be new pages of memory, written and read again.
+  whole clip at once would be new pages of memory, written and read again. `frames` are numbers of
+  x's frames and of the frames of dy that they belong to, if these are not all, one by one.
   """
-  gradient = _over_time if _over_rows(kernel_shape, stride, padding) else _over_space
   dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
-  return gradient(kernel_shape, stride, padding, x, dy, zero.astype(dtype)).astype(x.dtype)
+  zero = zero.astype(dtype)
+  if frames is None and _over_rows(kernel_shape, stride, padding):
+    total = _over_time(kernel_shape, stride, padding, x, dy, zero)
+  else:
+    frames = (np.arange(len(x), dtype=np.uint32),) * 2 if frames is None else frames
+    total = _over_space(kernel_shape, stride, padding, x, dy, zero, frames)
+  return total.astype(x.dtype)
 
 
-def _over_space(kernel_shape, stride, padding, x, dy, zero):
-  """x [n, h, w, c], dy [n, h', w', d], frame by frame; of large ones a block of rows at a time.
+def _over_space(kernel_shape, stride, padding, x, dy, zero, frames):
+  """x [n, h, w, c], dy [n', h', w', d], frame by frame; of large ones a block of rows at a time.
 
   Patches are made of the side with fewer channels.
   """
   (kh, kw, c, d), (ph, pw) = kernel_shape, padding
   if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
+    shape, frames = (kh, kw, d, c), frames[::-1]
     padding = tuple(tuple(k - 1 - p for p in ends) for k, ends in zip((kh, kw), padding))
-    return _over_space((kh, kw, d, c), stride, padding, dy, x, zero)[::-1, ::-1].swapaxes(2, 3)
-  n, h, w, _ = dy.shape
-  if n == 1:
+    return _over_space(shape, stride, padding, dy, x, zero, frames)[::-1, ::-1].swapaxes(2, 3)
+  _, h, w, _ = dy.shape
+  if len(frames[0]) == 1:
     x += zero.astype(x.dtype)  # no loop stays in which its patches are made
   rows = _largest_part(h, w * kh * kw * c * x.dtype.itemsize, _FRAME_BYTES)
   seen = (rows - 1) * stride[0] + kh  # rows of x
 
-  def add_frame(total, frame):
-    x, dy = frame
-    x = jnp.pad(x, [ph, pw, (0, 0)])
+  def add_frame(total, numbers):
+    x_frame, dy_frame = (
+      lax.dynamic_index_in_dim(a, i, keepdims=False) for a, i in zip((x, dy), numbers)
+    )
+    x_frame = jnp.pad(x_frame, [ph, pw, (0, 0)])
 
     def add_rows(total, block):
       start, dy = block
-      here = lax.dynamic_slice_in_dim(x, start, seen, axis=0)
+      here = lax.dynamic_slice_in_dim(x_frame, start, seen, axis=0)
       return total + _of_patches(kernel_shape, stride, here, dy, zero.dtype), None
 
     starts = np.arange(0, h * stride[0], rows * stride[0], np.uint32)
-    return lax.scan(add_rows, total, (starts, dy.reshape(-1, rows, w, d)))[0], None
+    return lax.scan(add_rows, total, (starts, dy_frame.reshape(-1, rows, w, d)))[0], None
 
-  total, _ = lax.scan(add_frame, jnp.full((d, kh * kw * c), zero), (x, dy))
+  total, _ = lax.scan(add_frame, jnp.full((d, kh * kw * c), zero), frames)
   return total.reshape(d, kh, kw, c).transpose(1, 2, 3, 0)
 
 
@@ -510,11 +549,10 @@ def _patches(kernel_shape, stride, x, size):
   """What a kernel sees of x [.., h, w, c] at `size` positions each: [.. * h' * w', kh * kw * c]."""
   (kh, kw, *_), (sh, sw), (h, w) = kernel_shape, stride, size
   rows, columns = x.ndim - 3, x.ndim - 2
-  taps = []
-  for i in range(kh):
-    seen = lax.slice_in_dim(x, i, i + (h - 1) * sh + 1, sh, rows)
-    taps += [lax.slice_in_dim(seen, j, j + (w - 1) * sw + 1, sw, columns) for j in range(kw)]
-  return jnp.concatenate(taps, axis=-1).reshape(-1, kh * kw * x.shape[-1])
+  taps = [lax.slice_in_dim(x, j, j + (w - 1) * sw + 1, sw, columns) for j in range(kw)]
+  x = jnp.stack(taps, axis=-2)
+  taps = [lax.slice_in_dim(x, i, i + (h - 1) * sh + 1, sh, rows) for i in range(kh)]
+  return jnp.stack(taps, axis=-3).reshape(-1, kh * kw * x.shape[-1])
 
 
 def _largest_part(count: int, size: int, limit: int) -> int:

@@ -8,7 +8,7 @@ from jaxsal.models.registry import configure
 
 @pytest.mark.parametrize(
   ("name", "parameters", "gflop"),
-  [("tsfp", 14.6e6, 145), ("tased", 21.26e6, 151), ("vinet", 31.1e6, 220)],
+  [("tsfp", 14.6e6, 138), ("tased", 21.26e6, 151), ("vinet", 31.1e6, 220)],
 )
 def test_cost_of_the_published_networks(name, parameters, gflop):
   """PyTorch counts 150, 157 and 229, with the products that meet the zeros of padding."""
