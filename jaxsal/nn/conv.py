@@ -307,9 +307,8 @@ def _conv3d_backward(stride, padding, residuals, dy):
     gradients = []
     for i in range(len(kernel)):
       seen = step * stride[0] + i - padding[0][0]
-      inside = (seen >= 0) & (seen < t)
-      frames = np.stack([clip * t + seen, clip * steps + step])[:, inside].astype(np.uint32)
-      gradients.append(by_parts(zero, tuple(frames)))
+      frames = np.stack([clip * t + seen, clip * steps + step], axis=-1)
+      gradients.append(by_parts(zero, frames[(seen >= 0) & (seen < t)]))
     return jnp.stack(gradients)
 
   by_xla = functools.partial(of_taps, _xla_conv2d)
@@ -469,15 +468,16 @@ def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy, zero, frames
   """Gradient [kh, kw, c, d] of the kernel, added up over parts of the clip.
 
   What is made for one part stays in the processor's caches and is overwritten by the next; the
-  whole clip at once would be new pages of memory, written and read again. `frames` are numbers of
-  x's frames and of the frames of dy that they belong to, if these are not all, one by one.
+  whole clip at once would be new pages of memory, written and read again. `frames` [m, 2] are
+  numbers of x's frames and of the frames of dy that they belong to, if these are not all, one by
+  one.
   """
   dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
   zero = zero.astype(dtype)
   if frames is None and _over_rows(kernel_shape, stride, padding):
     total = _over_time(kernel_shape, stride, padding, x, dy, zero)
   else:
-    frames = (np.arange(len(x), dtype=np.uint32),) * 2 if frames is None else frames
+    frames = np.arange(len(x))[:, None].repeat(2, axis=1) if frames is None else frames
     total = _over_space(kernel_shape, stride, padding, x, dy, zero, frames)
   return total.astype(x.dtype)
 
@@ -489,30 +489,23 @@ def _over_space(kernel_shape, stride, padding, x, dy, zero, frames):
   """
   (kh, kw, c, d), (ph, pw) = kernel_shape, padding
   if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
-    shape, frames = (kh, kw, d, c), frames[::-1]
+    shape, frames = (kh, kw, d, c), frames[:, ::-1]
     padding = tuple(tuple(k - 1 - p for p in ends) for k, ends in zip((kh, kw), padding))
     return _over_space(shape, stride, padding, dy, x, zero, frames)[::-1, ::-1].swapaxes(2, 3)
   _, h, w, _ = dy.shape
-  if len(frames[0]) == 1:
-    x += zero.astype(x.dtype)  # no loop stays in which its patches are made
   rows = _largest_part(h, w * kh * kw * c * x.dtype.itemsize, _FRAME_BYTES)
-  seen = (rows - 1) * stride[0] + kh  # rows of x
+  blocks = np.tile(np.arange(0, h, rows), len(frames))
+  parts = np.column_stack([frames.repeat(h // rows, axis=0), blocks])
+  frame_of = functools.partial(lax.dynamic_index_in_dim, keepdims=False)
 
-  def add_frame(total, numbers):
-    x_frame, dy_frame = (
-      lax.dynamic_index_in_dim(a, i, keepdims=False) for a, i in zip((x, dy), numbers)
-    )
-    x_frame = jnp.pad(x_frame, [ph, pw, (0, 0)])
+  def product(x, part):
+    x_frame, dy_frame, row = part
+    seen = jnp.pad(frame_of(x, x_frame), [ph, pw, (0, 0)])
+    seen = lax.dynamic_slice_in_dim(seen, row * stride[0], (rows - 1) * stride[0] + kh)
+    here = lax.dynamic_slice_in_dim(frame_of(dy, dy_frame), row, rows)
+    return _of_patches(kernel_shape, stride, seen, here, zero.dtype)
 
-    def add_rows(total, block):
-      start, dy = block
-      here = lax.dynamic_slice_in_dim(x_frame, start, seen, axis=0)
-      return total + _of_patches(kernel_shape, stride, here, dy, zero.dtype), None
-
-    starts = np.arange(0, h * stride[0], rows * stride[0], np.uint32)
-    return lax.scan(add_rows, total, (starts, dy_frame.reshape(-1, rows, w, d)))[0], None
-
-  total, _ = lax.scan(add_frame, jnp.full((d, kh * kw * c), zero), frames)
+  total = _sum_over_parts(product, parts, x, zero, (d, kh * kw * c), rows * w)
   return total.reshape(d, kh, kw, c).transpose(1, 2, 3, 0)
 
 
@@ -520,19 +513,33 @@ def _over_time(kernel_shape, stride, padding, x, dy, zero):
   """x [b, t, n, c], dy [b, t', n, d]: some of each clip's n positions at a time, with all steps."""
   (k, _, c, d), (b, steps, n, _) = kernel_shape, dy.shape
   columns = _largest_part(n, steps * k * c * x.dtype.itemsize, _COLUMN_BYTES)
+  corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T
 
-  def add(total, where):
+  def product(x, corner):
     def cut(a):
-      return lax.dynamic_slice(a, (*where,), (1, a.shape[1], columns, a.shape[3]))[0]
+      return lax.dynamic_slice(a, (*corner,), (1, a.shape[1], columns, a.shape[3]))[0]
 
-    here = jnp.pad(cut(x), [padding[0], (0, 0), (0, 0)])
-    return total + _of_patches(kernel_shape, stride, here, cut(dy), zero.dtype), None
+    seen = jnp.pad(cut(x), [padding[0], (0, 0), (0, 0)])
+    return _of_patches(kernel_shape, stride, seen, cut(dy), zero.dtype)
 
-  corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T.astype(np.uint32)
-  if len(corners) == 1:
-    x += zero.astype(x.dtype)  # as in `_over_space`
-  total, _ = lax.scan(add, jnp.full((d, k * c), zero), corners)
+  total = _sum_over_parts(product, corners, x, zero, (d, k * c), steps * columns)
   return total.reshape(d, k, 1, c).transpose(1, 2, 3, 0)
+
+
+def _sum_over_parts(product, parts, x, zero, shape, positions):
+  """The sum of product(x, part) [shape] for parts of so many positions each.
+
+  Two or three at a time, so that one's patches are made while another's are multiplied, but where
+  the products are larger than the patches.
+  """
+  turn = next((n for n in (2, 3) if len(parts) % n == 0 and positions >= shape[0]), 1)
+  if len(parts) <= turn:
+    x += zero.astype(x.dtype)  # no loop stays in which its patches are made
+
+  def add(total, part):
+    return total + product(x, part), None
+
+  return lax.scan(add, jnp.full(shape, zero), parts.astype(np.uint32), unroll=turn)[0]
 
 
 def _of_patches(kernel_shape, stride, x, dy, dtype):
