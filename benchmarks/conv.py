@@ -96,7 +96,7 @@ def main() -> None:
     for layer, count in layers((batch, t, h, w, 3), width).items():
       x_shape, kernel_shape, stride, _ = layer
       milliseconds = measure(*layer)
-      cells = (f"{value:{width}.1f}" for value, width in zip(milliseconds, (11, 6, 10, 6, 11, 6)))
+      cells = (f"{value:{n}.1f}" for value, n in zip(milliseconds, (11, 6, 10, 6, 11, 6)))
       say(
         f"{' '.join(map(str, x_shape)):>20}  {' '.join(map(str, kernel_shape)):>16}"
         f"  {' '.join(map(str, stride)):>6} {' '.join(cells)}  {way(*layer)}"
