@@ -103,6 +103,15 @@ def test_equals_the_plain_convolution(case, outputs, monkeypatch):
     assert_close(with_gradients(f, x, kernel), expected)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_plain_convolution_on_other_platforms(case, monkeypatch):
+  monkeypatch.setattr(jax.lax, "platform_dependent", lambda *a, cpu, default: default(*a))
+  kernel, stride, padding = CASES[case]
+  f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
+  x, kernel = arrays(kernel)
+  assert_close(with_gradients(f, x, kernel), with_gradients(g, x, kernel))
+
+
 @pytest.mark.parametrize("few", (0, 10_000))
 @pytest.mark.parametrize("width", (1, 2, 9, 12))
 @pytest.mark.parametrize("case", CASES)
