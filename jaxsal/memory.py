@@ -1,11 +1,14 @@
 """Memory of the process."""
 
+import contextlib
 import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from jaxsal.errors import UserError
 
 if TYPE_CHECKING:
   import jax
@@ -35,6 +38,22 @@ def trim() -> None:
   give_back = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
   if give_back:
     give_back(0)
+
+
+@contextlib.contextmanager
+def advice(message: str) -> Iterator[None]:
+  """Raises a UserError with this message where something does not fit in a device's memory.
+
+  GPUs find that out when they compute, TPUs when they compile.
+  """
+  import jax
+
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise UserError(message) from error
 
 
 def frugal(function: "jax.stages.Wrapped") -> Callable[..., Any]:

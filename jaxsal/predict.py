@@ -128,7 +128,7 @@ class Predictor:
 
     Raises:
       UserError: `model` cannot be loaded; `batch_size` or `blur` is out of range; `flow_from` is
-        not what the network was trained with.
+        not what the network was trained with; a batch does not fit in the device's memory.
     """
     if batch_size is not None and batch_size < 1:
       raise UserError(f"batch size {batch_size}: must be at least 1.")
@@ -177,11 +177,18 @@ class Predictor:
       for name, (shape, dtype) in shapes.items()
     }
     self._chunked = None
-    if sharing and can_share(model):
-      inputs = {name: batch[name] for name in batch if name != "frames"}
-      self._chunked = ChunkedForward(model, self._state, self.batch_size, self._sharding, inputs)
-    else:
-      self._forward = jax.jit(forward).lower(self._state, batch).compile()
+    sharing = sharing and can_share(model)
+    unshared = ", or do without shared work (--sharing=off)" if sharing else ""
+    self._too_large = (
+      f"batch size {self.batch_size} does not fit in the memory of {self.device}: choose a smaller "
+      f"one (--batch-size){unshared}."
+    )
+    with memory.advice(self._too_large):
+      if sharing:
+        inputs = {name: batch[name] for name in batch if name != "frames"}
+        self._chunked = ChunkedForward(model, self._state, self.batch_size, self._sharding, inputs)
+      else:
+        self._forward = jax.jit(forward).lower(self._state, batch).compile()
     memory.trim()
     self.compile_seconds = time.perf_counter() - start
 
@@ -284,20 +291,10 @@ class Predictor:
 
   def _timed(self, maps: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """The same; what computing them takes goes into `model_seconds`."""
-    import jax
-
     while True:
       start = time.perf_counter()
-      try:
+      with memory.advice(self._too_large):
         part = next(maps, None)
-      except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-          raise
-        unshared = ", or do without shared work (--sharing=off)" if self._chunked else ""
-        raise UserError(
-          f"batch size {self.batch_size} does not fit in the memory of {self.device}: "
-          f"choose a smaller one (--batch-size){unshared}."
-        ) from error
       self.model_seconds += time.perf_counter() - start
       if part is None:
         return

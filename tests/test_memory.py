@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxsal import memory
+from jaxsal.errors import UserError
 
 SCRIPT = """
 import os, sys
@@ -96,3 +97,10 @@ print(full, before, resident())
   run = subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True)
   full, before, after = map(int, run.stdout.split())
   assert before > full - 50 and after < full - 200  # megabytes
+
+
+def test_advice_where_memory_is_not_enough():
+  with pytest.raises(UserError, match="smaller"), memory.advice("choose a smaller batch"):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+  with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), memory.advice("no advice"):
+    raise jax.errors.JaxRuntimeError("INTERNAL: something else")

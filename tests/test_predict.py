@@ -168,6 +168,21 @@ def test_blur_smooths_the_map():
     np.testing.assert_allclose(given, cv2.GaussianBlur(plain, (0, 0), 2.0), atol=1e-4)
 
 
+class Huge(Weighted):
+  def __call__(self, frames):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+
+@pytest.mark.parametrize("when", ("compiling", "computing"))
+def test_a_batch_too_large_for_the_device(monkeypatch, when):
+  with pytest.raises(UserError, match=r"batch size 8 does not fit in the memory of 8 x cpu"):
+    if when == "compiling":
+      Predictor(Huge(), batch_size=8)
+    predictor = Predictor(Weighted(), batch_size=8)
+    monkeypatch.setattr(predictor, "_forward", lambda *_: Huge()(None))
+    next(predictor.maps(np.zeros((3, *SIZE, 3), np.uint8)))
+
+
 def test_an_error_in_the_frames_reaches_the_caller(predictor):
   def frames():
     yield from clips.moving_square(30, *SIZE)

@@ -26,6 +26,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def train_batches(
   flip: bool = True,
   process_index: int = 0,
   process_count: int = 1,
-) -> grain.DatasetIterator[Batch]:
+) -> "TrainBatches":
   """Random windows, for ever: in an epoch, every video gives one, in an order of its own.
 
   The target frame is drawn among `training_targets` that count (`Video.targets`; where none of
@@ -95,8 +96,7 @@ def train_batches(
     process_index, process_count: which share of each global batch to load, of how many.
 
   Returns:
-    An endless iterator. `close()` ends its workers; a `with contextlib.closing(...)` around the
-    loop does so on every way out.
+    An endless iterator.
   """
   splits = (splits,) if isinstance(splits, Split) else tuple(splits)
   sources = [[(split, video) for video in split.videos] for split in splits]
@@ -111,10 +111,48 @@ def train_batches(
     .random_map(_DrawWindow(length, target, padding, flip))
     .slice(slice(process_index, None, process_count))
     .map(_LoadClip(tuple(size), samples, flow))
-    .batch(batch_size, batch_fn=_stack)
+    .batch(batch_size, batch_fn=_stack_timed)
     .slice(slice(start, None))
   )
-  return iter(_prefetch(clips, workers, threads=min(os.cpu_count() or 1, _THREADS)))
+  threads = min(os.cpu_count() or 1, _THREADS)
+  return TrainBatches(iter(_prefetch(clips, workers, threads)), batch_size)
+
+
+class TrainBatches:
+  """Batches for ever.
+
+  `close()` ends the workers; a `with contextlib.closing(...)` around the loop does so on every way
+  out.
+  """
+
+  def __init__(self, batches: grain.DatasetIterator[Batch], batch_size: int) -> None:
+    """`batches` as `_stack_timed` makes them."""
+    self._batches, self._batch_size = batches, batch_size
+    self._spans: list[tuple[float, float]] = []
+
+  def __iter__(self) -> Iterator[Batch]:
+    return self
+
+  def __next__(self) -> Batch:
+    batch = next(self._batches)
+    self._spans.append(tuple(batch.pop("span")))
+    return batch
+
+  def clips_per_second(self) -> float:
+    """The rate of this process's loaders while any of them loads, since this was last asked.
+
+    A lower bound of what they could give: those that are ahead of the consumer stand still, so that
+    fewer may be at work at once. At least the consumer's rate; equal to it where that waits.
+    """
+    spans, self._spans = sorted(self._spans), []
+    busy, until = 0.0, -math.inf
+    for began, ended in spans:
+      busy += max(0.0, ended - max(began, until))
+      until = max(until, ended)
+    return self._batch_size * len(spans) / busy
+
+  def close(self) -> None:
+    self._batches.close()
 
 
 def eval_batches(
@@ -193,6 +231,7 @@ class _Window(NamedTuple):
   records: list[int]
   target: int
   target_record: dict[str, Any]
+  began: float = 0.0  # when its drawing began, on the clock `time.perf_counter`
   flip: bool = False
   mask: float = 1.0
 
@@ -207,6 +246,7 @@ class _DrawWindow:
   flip: bool
 
   def __call__(self, source: tuple[Split, Video], rng: np.random.Generator) -> _Window:
+    began = time.perf_counter()
     split, video = source
     flip = self.flip and rng.random() < 0.5
     whole = training_targets(video.frames, self.length, self.target)
@@ -218,7 +258,7 @@ class _DrawWindow:
         break
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
     records = (video.first + frames).tolist()
-    return _Window(split, video, records, video.first + frame, target, flip, float(fixated))
+    return _Window(split, video, records, video.first + frame, target, began, flip, float(fixated))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +273,7 @@ class _LoadClip:
     split = window.split
     read_frame = functools.partial(_read_frame, split, self.size)
     row = _load(window, self.size, self.samples, self.flow, read_frame, split.sound)
-    return row | {"write_frame": functools.partial(_write_frame, split)}
+    return row | {"write_frame": functools.partial(_write_frame, split), "began": window.began}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,6 +400,16 @@ def _stack(rows: Sequence[dict[str, Any]]) -> Batch:
           cv2.flip(out, 1, dst=out)
         written[record] = out
   return batch
+
+
+def _stack_timed(rows: Sequence[dict[str, Any]]) -> Batch:
+  """`_stack`, and in `span` when the first row was begun and when the batch was done.
+
+  A batch's rows are made one after the other. All processes of a machine have the same clock.
+  """
+  began = [row.pop("began") for row in rows]
+  batch = _stack(rows)
+  return batch | {"span": np.asarray([began[0], time.perf_counter()])}
 
 
 def _prefetch(batches: grain.MapDataset, workers: int, threads: int) -> grain.IterDataset:

@@ -5,8 +5,7 @@ import dataclasses
 import json
 import math
 import pathlib
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +26,7 @@ from jaxsal.train.checkpoints import Checkpoints
 from jaxsal.train.interrupt import catch_signals
 from jaxsal.train.log import Log
 from jaxsal.train.optimizer import make_optimizer, make_schedule
+from jaxsal.train.pace import Pace
 from jaxsal.train.state import TrainState, new_state, split
 from jaxsal.train.step import make_eval_step, make_train_step, means
 from jaxsal.train.workdir import open_workdir
@@ -62,7 +62,8 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     What `summary.json` holds.
 
   Raises:
-    UserError: for a configuration that cannot work, missing data, a loss that is not finite.
+    UserError: for a configuration that cannot work, missing data, a loss that is not finite, a
+      step that does not fit in the devices' memory.
     Interrupted: after SIGTERM or SIGINT, when the state is saved.
   """
   # --- Configuration: everything in it is checked here and becomes an object.
@@ -174,6 +175,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     batches = sharding.to_devices(validation_batches, on_data)
     for batch in track(batches, "validating", len(validation_batches), "batch"):
       sums, _ = eval_step(state.params, state.model_state, batch)
+      jax.block_until_ready(totals)  # no further ahead: batches fill the devices' memory
       totals = sums if totals is None else add(totals, sums)
     return means(jax.device_get(totals))
 
@@ -186,11 +188,13 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   # --- The loop. Nothing moves between host and devices but what is sent on purpose.
   log = Log(workdir, resumed_at=first_step, active=main_process)
   pending: list[dict[str, jax.Array]] = []  # scalars since the last log row, still on the devices
-  waited, since, starved = 0.0, time.perf_counter(), False
+  starved = False
   with (
+    memory.advice(_too_large(config)),
     contextlib.closing(checkpoints),
     contextlib.closing(log),
     contextlib.closing(train_batches),
+    contextlib.closing(Pace()) as pace,
     catch_signals() as interruption,
     progress("training", config.steps, "step", start=first_step) as bar,
     jax.transfer_guard("disallow"),
@@ -199,10 +203,9 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     if first_step < config.steps:
       bar.print("compiling the train step: up to a few minutes the first time, then from the cache")
     for step in range(first_step + 1, config.steps + 1):
-      began = time.perf_counter()
-      batch = next(batches)
-      waited += time.perf_counter() - began
+      batch = pace.draw(batches)
       state, scalars = train_step(state, batch)
+      pace.started(scalars)
       pending.append(scalars)
       last, stop = step == config.steps, bool(interruption)
       validation_due = last or step % config.eval.every == 0
@@ -211,15 +214,11 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
       if step % config.log_every == 0 or validation_due or checkpoint_due:
         rows = jax.device_get(pending)
         _check_finite(rows, step, checkpoints.latest_step())
-        row = _average(rows)
-        seconds = time.perf_counter() - since
-        row["steps_per_second"] = len(rows) / seconds
-        row["clips_per_second"] = clips = len(rows) / seconds * batch_size
-        row["data_wait"] = share = waited / seconds  # of the time, spent waiting for batches
-        row["step_clips_per_second"] = clips / (1 - share)  # if it never had to wait
+        row = _average(rows) | pace.rates(batch_size)
+        row["loader_clips_per_second"] = train_batches.clips_per_second() * jax.process_count()
         log.write(step, "train", row)
-        if share > _STARVED and not starved and step > first_step + len(rows):
-          bar.print(_starvation(share, clips, data.workers, model.size))
+        if row["data_wait"] > _STARVED and not starved and step > first_step + len(rows):
+          bar.print(_starvation(row, data.workers, model.size))
           starved = True  # said once; and not of the first row, in which the loader starts
         text = f"loss {row['loss']:.3f}  lr {row['learning_rate']:.1e}"
         bar.advance(len(rows), f"{text}  {row['clips_per_second']:.3g} clips/s")
@@ -235,7 +234,8 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
         if checkpoint_due:
           metadata = {"model": config.model.to_dict(), "best": best}
           checkpoints.save(step, state, batches_drawn + step - first_step, metadata)
-        pending, waited, since = [], 0.0, time.perf_counter()
+        pending = []
+        pace.restart()
       if stop and not last:
         checkpoints.wait()
         bar.print(f"stopped and saved at step {step}: the same command continues from there")
@@ -306,12 +306,23 @@ def _flow_method(splits: Iterable[sources.Split]) -> str:
   return next(iter(methods.values()))
 
 
-def _starvation(share: float, clips: float, workers: int, size: tuple[int, int]) -> str:
-  """What to do where the devices wait this share of the time and get so many clips a second."""
+def _starvation(row: Mapping[str, float], workers: int, size: tuple[int, int]) -> str:
+  """What to do where the devices wait for the loader, as a row of the log says."""
   return (
-    f"the devices wait {share:.0%} of the time: the loader gives {clips:.3g} clips/s, the step "
-    f"could take {clips / (1 - share):.3g}. Raise config.data.workers, now {workers}, or train "
+    f"the devices wait {row['data_wait']:.0%} of the time: the loader gives "
+    f"{row['clips_per_second']:.3g} clips/s, the step could take "
+    f"{row['step_clips_per_second']:.3g}. Raise config.data.workers, now {workers}, or train "
     f"on a set prepared at {size[0]}x{size[1]}."
+  )
+
+
+def _too_large(config: ConfigDict) -> str:
+  """What to do where a step does not fit in the devices' memory."""
+  return (
+    f"the memory of {jax.device_count()} x {jax.devices()[0].device_kind} is not enough. Train in "
+    f"a new --workdir with a larger accumulate (it was {config.accumulate}), which works a batch "
+    f"off in more parts, a smaller data.batch_size ({config.data.batch_size}) or eval.batch_size "
+    f"({config.eval.batch_size}), or --config.model.dtype=bfloat16"
   )
 
 

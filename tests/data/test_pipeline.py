@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import clip_set
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from clip_set import CLIPS, SEEN_RARELY, UNSEEN, clip_fixations, clip_size
 
 from jaxsal.data import transforms
-from jaxsal.data.pipeline import eval_batches, train_batches
+from jaxsal.data.pipeline import TrainBatches, eval_batches, train_batches
 from jaxsal.data.sources import open_split, prepare
 from jaxsal.data.windows import training_targets, windows
 from jaxsal.errors import UserError
@@ -291,3 +292,26 @@ def test_workers_end_with_a_killed_parent(clips_dir, tmp_path):
     [sys.executable, script, clips_dir], capture_output=True, timeout=60, check=False
   )
   assert run.returncode == -signal.SIGKILL
+
+
+def test_the_rate_of_the_loaders():
+  """Batches of 3 clips, in the second round two at once."""
+
+  def made(*spans):
+    return TrainBatches(iter([{"mask": i, "span": np.asarray(s)} for i, s in enumerate(spans)]), 3)
+
+  batches = made((0.0, 1.0), (1.0, 2.5), (8.0, 8.5), (6.0, 7.0), (6.5, 7.5))
+  assert [next(batches) for _ in range(3)] == [{"mask": 0}, {"mask": 1}, {"mask": 2}]
+  assert batches.clips_per_second() == pytest.approx(9 / 3.0)
+  assert [batch["mask"] for batch in batches] == [3, 4]
+  assert batches.clips_per_second() == pytest.approx(6 / 1.5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_are_as_quick_as_their_consumer(split, workers):
+  began = time.perf_counter()
+  batches = train_batches(split, **CLIP, batch_size=3, seed=1, workers=workers)
+  with contextlib.closing(batches):
+    for _ in range(8):
+      next(batches)
+    assert batches.clips_per_second() >= 8 * 3 / (time.perf_counter() - began)

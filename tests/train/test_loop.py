@@ -10,11 +10,13 @@ import sys
 import types
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from recipe import flags, make_config
 
 from jaxsal import models
+from jaxsal.data.pipeline import TrainBatches
 from jaxsal.errors import UserError
 from jaxsal.train import log, loop, sharding
 
@@ -176,18 +178,30 @@ def test_missing_data_says_how_to_build_it(tmp_path, data_dir, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir, monkeypatch):
-  train_batches = loop.pipeline.train_batches
+  to_devices = sharding.to_devices
 
-  def poisoned(*args, **kwargs):
-    for i, batch in enumerate(train_batches(*args, **kwargs)):
-      yield batch | {"density": batch["density"] * (np.float32(np.nan) if i == 2 else 1)}
+  def poisoned(batches, *args):
+    for i, batch in enumerate(to_devices(batches, *args)):
+      if i == 2 and isinstance(batches, TrainBatches):
+        with jax.transfer_guard("allow"):
+          batch["density"] *= np.float32(np.nan)
+      yield batch
 
-  monkeypatch.setattr(loop.pipeline, "train_batches", poisoned)
+  monkeypatch.setattr(sharding, "to_devices", poisoned)
   message = r"at step 3; the checkpoint of step 2 is kept.*learning_rate"
   with pytest.raises(UserError, match=message):
     loop.train(make_config(data_dir, log_every=4), tmp_path / "nan")
   assert [p.name for p in (tmp_path / "nan" / "checkpoints").iterdir()] == ["2"]
   models.load(tmp_path / "nan")
+
+
+def test_a_step_too_large_for_the_devices(tmp_path, data_dir, monkeypatch):
+  def step(state, batch):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+  monkeypatch.setattr(loop, "make_train_step", lambda *_: step)
+  with pytest.raises(UserError, match=r"memory of 8 x cpu .*accumulate \(it was 1\).*bfloat16"):
+    loop.train(make_config(data_dir), tmp_path / "run")
 
 
 def test_no_transfer_between_host_and_devices_goes_unnoticed(tmp_path, data_dir, monkeypatch):
@@ -209,18 +223,19 @@ def test_fine_tuning_starts_from_the_weights_given(finished, tmp_path, data_dir)
   )
 
 
-def test_the_log_has_both_rates(finished):
+def test_the_log_has_the_rates_of_step_and_loader(finished):
   rows = [row for row in log.read(finished.workdir) if "train/data_wait" in row]
   for row in rows:
-    wait = row["train/data_wait"]
+    wait, clips = row["train/data_wait"], row["train/clips_per_second"]
     assert 0 <= wait < 1
-    expected = row["train/clips_per_second"] / (1 - wait)
-    assert row["train/step_clips_per_second"] == pytest.approx(expected)
+    assert row["train/step_clips_per_second"] == pytest.approx(clips / (1 - wait))
+    assert row["train/loader_clips_per_second"] > 0
   assert len(rows) == 4
 
 
 def test_a_loader_that_is_too_slow_is_named():
-  text = loop._starvation(0.75, 10.0, 2, (192, 352))
+  row = {"data_wait": 0.75, "clips_per_second": 10.0, "step_clips_per_second": 40.0}
+  text = loop._starvation(row, 2, (192, 352))
   assert "loader gives 10 clips/s, the step could take 40" in text
   assert "config.data.workers, now 2" in text and "192x352" in text
 
