@@ -42,3 +42,24 @@ def test_the_same_as_on_a_cpu(name, monkeypatch):
     # Float32 summed in other orders: 1e-4 of the largest value at most, seen in small gradients.
     scale, message = np.abs(expected).max(), jax.tree_util.keystr(path)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=5e-4 * scale, err_msg=message)
+
+
+@pytest.mark.parametrize("name", ("tsfp_av", "tased", "avinet", "stsanet"))
+def test_a_precision_asked_for_reaches_every_product(name):
+  """TPUs multiply float32 as bfloat16 unless they are told otherwise; so also in gradients."""
+  model = models.create(name, "tiny")
+  model.eval()
+  graph, params, rest = nnx.split(model, nnx.Param, ...)
+  inputs = [np.zeros((1, model.length, *model.size, 3), np.float32)]
+  if model.samples:
+    inputs.append(np.zeros((1, model.samples), np.float32))
+
+  def loss(params):
+    return nnx.merge(graph, params, rest)(*inputs).sum()
+
+  with jax.default_matmul_precision("float32"):
+    lowered = jax.jit(jax.grad(loss)).trace(params).lower(lowering_platforms=("tpu",))
+  lines = lowered.as_text().splitlines()
+  products = [line for line in lines if "convolution(" in line or "dot_general " in line]
+  assert len(products) > 20
+  assert [line for line in products if "HIGHEST" not in line] == []
