@@ -20,7 +20,7 @@ def use_large_pages() -> None:
   """Starts this program anew with memory in large pages, which glibc allows at the start alone.
 
   On a CPU every step of a network takes hundreds of megabytes and frees them; Linux hands them out
-  in pages of 4 kB, which takes a fifth of the time of training (benchmarks/RESULTS.md). Does
+  in pages of 4 kB, which takes a fifth of the time of training (benchmarks/EXPERIMENTS.md). Does
   nothing where GLIBC_TUNABLES is set, or where the process does not belong to this program alone,
   such as under a notebook's %run.
   """

@@ -43,8 +43,8 @@ def _enlarge(x: jax.Array, axis: int, factor: int) -> jax.Array:
   """Linear interpolation to `factor` times as many elements along an axis.
 
   Every new element is an old one and a share of the neighbour before or after it: no products of
-  matrices, which on CPU took 3 to 5 times as long (benchmarks/RESULTS.md). The gradient is written
-  out: autodiff's adds padded arrays, at two to eight times the cost.
+  matrices, which on CPU took 3 to 5 times as long (benchmarks/EXPERIMENTS.md). The gradient is
+  written out: autodiff's adds padded arrays, at two to eight times the cost.
   """
   n = x.shape[axis]
   here = x.astype(_precise(x.dtype))
