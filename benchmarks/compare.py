@@ -1,17 +1,18 @@
 """jaxsal against PyTorch on this machine: time, memory, compiling.
 
-  python -m benchmarks.compare [--networks=tased,vinet] [--work=forward] [--torch-compile]
-    [--json=FILE]
+  python -m benchmarks.compare [--networks=tased,vinet] [--work=forward] [--batches=1,4,16]
+    [--torch-compile] [--json=FILE]
 
 The PyTorch side is `benchmarks.peers`, in eager mode and in the better of its two memory formats;
-`torch.compile` is one more column. On a CPU: float32, batch 1. Where JAX has a GPU: bfloat16, batch
-1 and 8. Forward is inference; backward is a forward pass in training mode with the gradients of all
-parameters. All sides take turns, each in a process of its own; a turn is four calls, of which all
-but the first count. What is printed is the median and the spread (the middle half of all calls
-that count); a ratio below 1 means that jaxsal is quicker. Memory is the peak of a process over
-three calls, less what it had with the weights loaded. Clips have 32 x 224 x 384 pixels, those of
-TSFP-Net 32 x 192 x 352. jaxsal runs in large pages of memory and gives back what compiling took, as
-its programs do; set GLIBC_TUNABLES=glibc.malloc.hugetlb=1 for PyTorch to have such pages too.
+`torch.compile` is one more column. On a CPU: float32, batch 1. Where JAX has a GPU: bfloat16,
+batch 1 and 8, with `torch.compile`. Forward is inference; backward is a forward pass in training
+mode with the gradients of all parameters. All sides take turns, each in a process of its own; a
+turn is four calls, of which all but the first count. What is printed is the median and the spread
+(the middle half of all calls that count); a ratio below 1 means that jaxsal is quicker. Memory is
+the peak of a process over three calls, less what it had with the weights loaded. Clips have 32 x
+224 x 384 pixels, those of TSFP-Net 32 x 192 x 352. jaxsal runs in large pages of memory and gives
+back what compiling took, as its programs do; set GLIBC_TUNABLES=glibc.malloc.hugetlb=1 for PyTorch
+to have such pages too.
 """
 
 import argparse
@@ -58,6 +59,7 @@ TARGETS = {
   ("stsanet", "forward"): 0.65,
   ("tsfp", "forward"): 0.50,
 } | dict.fromkeys([(name, "backward") for name in PEERS], 0.60)
+TARGET_GPU = 1 / 1.3  # of the time of torch.compile (bfloat16)
 
 say = functools.partial(console.print, soft_wrap=True, highlight=False)
 
@@ -124,8 +126,7 @@ def gigaflops(name: str) -> float:
 
 def product_peak() -> float:
   """GFLOP/s of this device's matrix product, in float32 (bfloat16 on a GPU)."""
-  n = 3072
-  dtype = jnp.bfloat16 if jax.default_backend() == "gpu" else jnp.float32
+  n, dtype = (8192, jnp.bfloat16) if jax.default_backend() == "gpu" else (3072, jnp.float32)
   x = jax.random.normal(jax.random.key(0), (n, n), dtype)
   product = jax.jit(jnp.matmul)
   best = math.inf
@@ -156,9 +157,16 @@ def times(
       processes[-1].start()
     theirs.close()  # so that a process that dies ends the wait for it
   try:
-    for turn in range(1 + repeats):
+    warming = list(pipes.values())
+    at_once = len(warming) if jax.default_backend() == "gpu" else 1  # a GPU's host has many cores
+    for i in range(0, len(warming), at_once):
+      for pipe in warming[i : i + at_once]:
+        pipe.send(None)
+      for pipe in warming[i : i + at_once]:
+        pipe.recv()
+    for _ in range(repeats):
       for name, pipe in pipes.items():
-        for call in range(_CALLS if turn else 1):
+        for call in range(_CALLS):
           pipe.send(None)
           seconds = pipe.recv()
           if call:
@@ -281,8 +289,8 @@ def alone(function: str, *arguments: str, cache: str) -> list[float]:
 
 
 HEADING = (
-  f"{'network':<8} {'work':<9} {'batch':>5}  {'jaxsal':<20} {'torch eager':<20} {'ratio':>5}"
-  f" {'target':>6}  {'jaxsal':>6} {'torch':>6}  torch.compile"
+  f"{'network':<8} {'work':<9} {'batch':>5} {'clips/s':>8}  {'jaxsal':<20} {'torch eager':<20}"
+  f" {'ratio':>5} {'target':>6}  {'jaxsal':>6} {'torch':>6}  torch.compile"
 )
 
 
@@ -298,10 +306,14 @@ def line(row: dict[str, Any], peak: float) -> str:
   compiled = ""
   if "ratio_to_compiled" in row:
     compiled = f"{spread(row['seconds']['torch.compile'])}, ratio {row['ratio_to_compiled']:.2f}"
-  target = TARGETS[row["network"], row["work"]] if row["dtype"] == "float32" else ""
+    if row["dtype"] == "bfloat16":
+      compiled += f" (target {TARGET_GPU:.2f})"
+  aimed_at = (row["dtype"], row["batch"]) == ("float32", 1)
+  target = TARGETS[row["network"], row["work"]] if aimed_at else ""
+  clips = row["clips_per_second"]["jaxsal"]
   return (
-    f"{row['network']:<8} {row['work']:<9} {row['batch']:>5}  {cells[0]:<20} {cells[1]:<20}"
-    f" {row['ratio']:>5.2f} {target:>6}  {shares[0]:>6} {shares[1]:>6}  {compiled}"
+    f"{row['network']:<8} {row['work']:<9} {row['batch']:>5} {clips:>8.3g}  {cells[0]:<20}"
+    f" {cells[1]:<20} {row['ratio']:>5.2f} {target:>6}  {shares[0]:>6} {shares[1]:>6}  {compiled}"
   )
 
 
@@ -336,8 +348,11 @@ def main() -> None:
   )
   parser.add_argument("--networks", default=",".join(PEERS), help="which, separated by commas")
   parser.add_argument("--work", choices=WORK, help="one of them alone")
+  parser.add_argument("--batches", help="clips at a time: 1, on a GPU 1,8")
   parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
-  parser.add_argument("--torch-compile", action="store_true", help="measure torch.compile as well")
+  parser.add_argument(
+    "--torch-compile", action="store_true", help="measure torch.compile as well; always on a GPU"
+  )
   parser.add_argument("--no-memory", action="store_true", help="times alone")
   parser.add_argument("--json", help="a file for all numbers")
   parser.add_argument("--alone", help=argparse.SUPPRESS)
@@ -357,17 +372,19 @@ def main() -> None:
   )
   rows = []
   peak = product_peak()
-  batches, dtype = ((1, 8), "bfloat16") if gpu else ((1,), "float32")
+  batches, dtype = ("1,8", "bfloat16") if gpu else ("1", "float32")
+  batches = [int(batch) for batch in (arguments.batches or batches).split(",")]
   works = (arguments.work,) if arguments.work else WORK
   cases = [(n, w, b) for n in networks for w in works for b in batches]
   say(
-    "\nseconds: median (middle half of the calls); ratio to the better eager format; share of the"
-    f" matrix product's {peak:.0f} GFLOP/s, of the forward pass"
+    "\njaxsal's clips a second, for each of which a forward pass gives a map; seconds: median"
+    " (middle half of the calls); ratio to the better eager format; share of the matrix product's"
+    f" {peak:.0f} GFLOP/s, of the forward pass"
   )
   say(HEADING)
   with progress("measuring", len(cases), "case") as bar:
     for name, work, batch in cases:  # each row at once: a run that breaks off has not been in vain
-      row = measure(name, work, batch, dtype, arguments.repeats, arguments.torch_compile)
+      row = measure(name, work, batch, dtype, arguments.repeats, gpu or arguments.torch_compile)
       rows.append(row | {"gigaflops": gigaflops(name)})
       bar.print(line(rows[-1], peak))
       bar.advance()
