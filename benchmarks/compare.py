@@ -16,6 +16,7 @@ to have such pages too.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import math
@@ -172,7 +173,10 @@ def times(
           if call:
             result[name].append(seconds)
   finally:
+    for pipe in pipes.values():
+      pipe.close()  # ends the process, but not one that computes
     for process in processes:
+      process.join(timeout=10)
       process.terminate()
       process.join()
   return result
@@ -183,11 +187,12 @@ def serve(
 ) -> None:
   """Makes the call and runs it whenever asked to, and answers with the seconds that it took."""
   call = make()
-  while True:
-    pipe.recv()
-    began = time.perf_counter()
-    call()
-    pipe.send(time.perf_counter() - began)
+  with contextlib.suppress(EOFError):  # when there is nothing more to do
+    while True:
+      pipe.recv()
+      began = time.perf_counter()
+      call()
+      pipe.send(time.perf_counter() - began)
 
 
 def memory_settings(side: str) -> dict[str, str]:
@@ -312,7 +317,7 @@ def line(row: dict[str, Any], peak: float) -> str:
   target = TARGETS[row["network"], row["work"]] if aimed_at else ""
   clips = row["clips_per_second"]["jaxsal"]
   return (
-    f"{row['network']:<8} {row['work']:<9} {row['batch']:>5} {clips:>8.3g}  {cells[0]:<20}"
+    f"{row['network']:<8} {row['work']:<9} {row['batch']:>5} {clips:>8.4g}  {cells[0]:<20}"
     f" {cells[1]:<20} {row['ratio']:>5.2f} {target:>6}  {shares[0]:>6} {shares[1]:>6}  {compiled}"
   )
 
