@@ -73,7 +73,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     ("eval.batch_size", config.eval.batch_size, devices, "devices"),
   ):
     if value < 1 or value % divisor:
-      raise UserError(f"{name} is {value}: it must be a multiple of {divisor} ({what})")
+      raise UserError(f"{name} is {value}: it must be a positive multiple of {divisor} ({what})")
   loss_weights = losses.check_weights(config.loss)
   schedule = make_schedule(config.optimizer, config.steps)
   tx = make_optimizer(config.optimizer, schedule, flat=not config.sharding)

@@ -147,7 +147,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path, data_dir):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"data__batch_size": 12}, r"data.batch_size is 12: it must be a multiple of 8"),
+    ({"data__batch_size": 0}, r"data.batch_size is 0: it must be a positive multiple"),
+    ({"data__batch_size": 12}, r"data.batch_size is 12: it must be a positive multiple of 8"),
     ({"eval__batch_size": 4}, r"eval.batch_size is 4"),
     ({"model__name": "tsfpnet"}, r"'tsfpnet' is not a model; did you mean 'tsfp'\?"),
     ({"model__variant": "huge"}, r"'huge' is not a variant of tsfp"),
