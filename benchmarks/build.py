@@ -21,8 +21,8 @@ import cv2
 import tensorflow_datasets as tfds
 
 from jaxsal.console import console, track
-from jaxsal.data import sources
-from tfds_builders.dhf1k import dhf1k_dataset_builder
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.dhf1k import dhf1k_dataset_builder
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests"))
 from trees import dhf1k
@@ -43,7 +43,7 @@ def build(config: str, folder: pathlib.Path) -> tuple[float, float]:
     began = time.perf_counter()
     # The set is not whole, of course, and says so.
     with contextlib.redirect_stdout(None):
-      directory = sources.prepare(f"dhf1k/{config}", data_dir, folder, skip_bad=True)
+      directory = prepare(f"dhf1k/{config}", data_dir, folder, skip_bad=True)
     seconds = time.perf_counter() - began
     return seconds, 1e-6 * sum(path.stat().st_size for path in directory.iterdir())
 

@@ -44,7 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.peers import PEERS
 from jaxsal import models
 from jaxsal.console import console, progress
-from jaxsal.memory import LARGE_PAGES, frugal
+from jaxsal.runtime import LARGE_PAGES, frugal
 from jaxsal.train.optimizer import make_optimizer, make_schedule
 from jaxsal.train.recipe import recipe
 from jaxsal.train.state import new_state, split

@@ -29,8 +29,9 @@ import tensorflow_datasets as tfds
 
 from jaxsal.console import console
 from jaxsal.data import pipeline, sources, transforms, video
-from tfds_builders import records
-from tfds_builders.video_builder import JPEG_QUALITY
+from jaxsal.tfds_builders import records
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.video_builder import JPEG_QUALITY
 
 LENGTH, BATCH = 32, 4
 SECONDS = 2.5  # of each measurement
@@ -175,7 +176,7 @@ def main() -> None:
     tfds.disable_progress_bar()
     images = images_of(arguments.video) if arguments.video else noisy_texture()
     Clips(images, data_dir=temporary, file_format=records.FILE_FORMAT).download_and_prepare()
-    sources.prepare("demo", data_dir or temporary)
+    prepare("demo", data_dir or temporary)
     demo = sources.open_split("demo", "train", data_dir or temporary)
     clips = sources.open_split("clips", "train", temporary)
     cases = [(demo, (demo.videos[0].height, demo.videos[0].width))]

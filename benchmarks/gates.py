@@ -14,11 +14,11 @@ import numpy as np
 from jaxsal import models
 from jaxsal.console import console, track
 from jaxsal.data import sources, transforms
-from jaxsal.gates import Gates, plot
-from tfds_builders import records
-from tfds_builders.demo import observers
-from tfds_builders.demo.demo_dataset_builder import video_rng
-from tfds_builders.demo.scene import Scene, Simulation, make_scene
+from jaxsal.prediction.gates import Gates, plot
+from jaxsal.tfds_builders import records
+from jaxsal.tfds_builders.demo import observers
+from jaxsal.tfds_builders.demo.demo_dataset_builder import video_rng
+from jaxsal.tfds_builders.demo.scene import Scene, Simulation, make_scene
 
 # An object moves if it has come this far since the frame before, in pixels; it is still if it does
 # not, and less than this is left of its salience.

@@ -4,11 +4,11 @@
   python -m benchmarks.sharing --small --networks tased,vinet
 
 Networks of random weights predict a video of random frames, whose windows fill two chunks, with
-`jaxsal.predict.Predictor`: everything but decoding and writing. Each window alone and shared work
-take turns, after a first turn that does not count; printed are medians, and half the range as a
-part of them. GFLOP are XLA's count for a map. The saving to aim at is that of a chunk without end,
-where all but the windows' ends is computed once per frame; `reached` is the part of it that there
-is, in GFLOP and in time.
+`jaxsal.prediction.Predictor`: everything but decoding and writing. Each window alone and shared
+work take turns, after a first turn that does not count; printed are medians, and half the range as
+a part of them. GFLOP are XLA's count for a map. The saving to aim at is that of a chunk without
+end, where all but the windows' ends is computed once per frame; `reached` is the part of it that
+there is, in GFLOP and in time.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from flax import nnx
 
 from jaxsal import models
 from jaxsal.console import console, progress
-from jaxsal.models import shared_windows
-from jaxsal.models.base import SaliencyModel
-from jaxsal.models.overview import operations
-from jaxsal.predict import Predictor
+from jaxsal.models._base import SaliencyModel
+from jaxsal.models._costs import operations
+from jaxsal.prediction import shared_windows
+from jaxsal.prediction.predictor import Predictor
 
 NETWORKS = ("tased", "vinet", "stsanet", "tsfp")
 SMALL = {"variant": "small", "size": (96, 128)}

@@ -25,13 +25,7 @@ DIEM NSS 2.53, CC 0.632; Coutrot 2 NSS 5.95, CC 0.754. Not yet reproduced here.
 
 from ml_collections import ConfigDict
 
-from jaxsal.train.recipe import (
-  AUDIO_VISUAL,
-  check_arg,
-  fine_tune_with_sound,
-  make_demo,
-  recipe,
-)
+from jaxsal.train.recipe import AUDIO_VISUAL, check_arg, fine_tune_with_sound, make_demo, recipe
 
 
 def get_config(arg: str = "demo") -> ConfigDict:

@@ -24,13 +24,7 @@ the fold's test set are ours. It reports, over the three splits (tables 5 and 6)
 
 from ml_collections import ConfigDict
 
-from jaxsal.train.recipe import (
-  AUDIO_VISUAL,
-  check_arg,
-  fine_tune_with_sound,
-  make_demo,
-  recipe,
-)
+from jaxsal.train.recipe import AUDIO_VISUAL, check_arg, fine_tune_with_sound, make_demo, recipe
 
 _SETS = (*AUDIO_VISUAL, "six")
 

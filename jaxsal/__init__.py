@@ -7,29 +7,49 @@ model = jaxsal.models.create("tsfp")         # a network with random weights
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from jaxsal.evaluate import evaluate
-from jaxsal.predict import predict
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  import pathlib
+  from jaxsal import convert, losses, metrics, models
+  from jaxsal.data.sources import open_split
+  from jaxsal.evaluation import evaluate
+  from jaxsal.models import load
+  from jaxsal.prediction import Predictor, predict
+  from jaxsal.tfds_builders.build import prepare
 
-  from flax import nnx
+__all__ = [
+  "Predictor",
+  "__version__",
+  "convert",
+  "evaluate",
+  "load",
+  "losses",
+  "metrics",
+  "models",
+  "open_split",
+  "predict",
+  "prepare",
+]
 
-__all__ = ["convert", "evaluate", "load", "losses", "metrics", "models", "predict"]
+__version__ = importlib.metadata.version("jaxsal")
 
-# What imports JAX is imported at its first use: data workers and `--help` do without.
-_LAZY = ("convert", "losses", "metrics", "models")
+# Public name -> its module. A name is imported at its first use: `jaxsal --help` and the processes
+# that load data need neither JAX nor TFDS.
+_HOMES = {
+  "Predictor": "jaxsal.prediction",
+  "evaluate": "jaxsal.evaluation",
+  "load": "jaxsal.models",
+  "open_split": "jaxsal.data.sources",
+  "predict": "jaxsal.prediction",
+  "prepare": "jaxsal.tfds_builders.build",
+}
+_MODULES = ("convert", "losses", "metrics", "models")
 
 
-def load(path: "str | pathlib.Path") -> "nnx.Module":
-  """A network from a model folder or a training's workdir; see `jaxsal.models.load`."""
-  return importlib.import_module("jaxsal.models").load(path)
-
-
-def __getattr__(name: str) -> ModuleType:
-  if name in _LAZY:
+def __getattr__(name: str) -> Any:
+  if name in _HOMES:
+    return getattr(importlib.import_module(_HOMES[name]), name)
+  if name in _MODULES:
     return importlib.import_module(f"jaxsal.{name}")
   raise AttributeError(f"module 'jaxsal' has no attribute {name!r}")

@@ -14,7 +14,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from jaxsal import caching, memory
+from jaxsal import runtime
 from jaxsal.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -57,7 +57,7 @@ def _run(argv: list[str]) -> int:
 
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
-  caching.enable_compilation_cache()
+  runtime.enable_compilation_cache()
   try:
     loop.train(_CONFIG.value, _WORKDIR.value)
   except loop.Interrupted as e:
@@ -81,5 +81,5 @@ def _parse(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  memory.use_large_pages()
+  runtime.use_large_pages()
   sys.exit(run(sys.argv[1:]))

@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
   """Where `demo/tiny` is prepared; only to be read."""
-  from jaxsal.data import sources
+  from jaxsal.tfds_builders.build import prepare
 
   folder = tmp_path_factory.mktemp("data")
-  sources.prepare("demo/tiny", folder)
+  prepare("demo/tiny", folder)
   return folder

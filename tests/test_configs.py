@@ -9,8 +9,8 @@ from flax import nnx
 
 from jaxsal import losses, models
 from jaxsal.models import gfsal
+from jaxsal.tfds_builders import stavis
 from jaxsal.train.optimizer import make_optimizer, make_schedule
-from tfds_builders import stavis
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 SETS = {
@@ -85,6 +85,6 @@ def test_gfsalnets_stages():
     config = get_config(arg)
     for variant in ("spatial", "temporal", "no_attention", "no_gated_fusion"):
       config.model.variant = variant
-      chosen = models.registry.configure(**config.model.to_dict())
+      chosen = models._registry.configure(**config.model.to_dict())
       assert chosen.width == width and chosen.streams == gfsal.VARIANTS[variant].streams
       assert chosen.fusion == gfsal.VARIANTS[variant].fusion

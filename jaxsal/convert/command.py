@@ -12,7 +12,7 @@ from jaxsal import models
 from jaxsal.console import console
 from jaxsal.convert.torch_weights import from_torch, to_torch
 from jaxsal.errors import UserError
-from jaxsal.models import folder
+from jaxsal.models import _folder
 
 
 def read_checkpoint(name: str, source: pathlib.Path, out: pathlib.Path, **variant: Any) -> None:
@@ -30,7 +30,7 @@ def read_checkpoint(name: str, source: pathlib.Path, out: pathlib.Path, **varian
   model = from_torch(name, source, **variant)
   digest = hashlib.sha256(source.read_bytes()).hexdigest()
   models.save(model, out, {"file": source.name, "sha256": digest})
-  arrays = folder.arrays(model)
+  arrays = _folder.arrays(model)
   unused = [entry.name for entry in model.table(model.config) if entry.path is None]
   named = [name for name in unused if not name.endswith(".num_batches_tracked")]
   _say(

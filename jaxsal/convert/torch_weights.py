@@ -10,8 +10,8 @@ from flax import nnx
 
 from jaxsal.convert.checkpoint import read_state_dict, to_numpy
 from jaxsal.errors import UserError
-from jaxsal.models import folder, pwcnet, registry, resnet, s3d
-from jaxsal.models.table import Entry
+from jaxsal.models import _folder, _registry, pwcnet, resnet, s3d
+from jaxsal.models._table import Entry
 
 Source = str | pathlib.Path | Mapping[str, Any]
 
@@ -33,8 +33,8 @@ def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
   arrays = _arrays(source)
   if name in _NAMING_OF:
     variant = {"naming": _NAMING_OF[name](arrays)} | variant
-  config = registry.configure(name, **variant)
-  model = nnx.eval_shape(lambda: registry.build(name, config))
+  config = _registry.configure(name, **variant)
+  model = nnx.eval_shape(lambda: _registry.build(name, config))
   _fill(model, list(model.table(config)), arrays, _where(source))
   model.eval()
   return model
@@ -45,7 +45,7 @@ def to_torch(model: nnx.Module) -> dict[str, np.ndarray]:
 
   Entries that the network does not use (`Entry.path` is None) are there, as zeros.
   """
-  variables = folder.variables(model)
+  variables = _folder.variables(model)
   state_dict = {}
   for entry in model.table(model.config):
     if entry.path is None:
@@ -87,7 +87,7 @@ def _fill(
   model: nnx.Module, table: Sequence[Entry], arrays: Mapping[str, np.ndarray], where: str
 ) -> None:
   """Writes a state dict into the network; nothing is written unless everything fits."""
-  variables = folder.variables(model)
+  variables = _folder.variables(model)
   names = {entry.name for entry in table}
   problems = [f"not in the network: {name} {arrays[name].shape}" for name in arrays.keys() - names]
   values = {}
@@ -121,7 +121,7 @@ def _looks_like(names: Iterable[str], wanted: set[str]) -> str | None:
     return len(table & names) / len(table | names)
 
   best, best_share = None, max(shared(wanted), 0.5)
-  for model, (network, _, variants) in registry.MODELS.items():
+  for model, (network, _, variants) in _registry.MODELS.items():
     for variant, config in variants.items():
       share = shared({entry.name for entry in network.table(config)})
       if share > best_share:

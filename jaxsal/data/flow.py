@@ -7,23 +7,16 @@ has none before it, gets the motion towards the second; the only frame of a vide
 Across a cut there is no motion, whatever a method finds. If one of the two frames, warped by the
 flow onto the other, leaves more than `MAX_UNEXPLAINED` of its variance, the flow counts as zero.
 Within the shots of three films this was 0.3 at most, between unrelated frames 0.77 at least.
-
-Data workers use this module, so it imports JAX only for PWC-Net.
 """
 
-import hashlib
 import itertools
-import pathlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from jaxsal.errors import UserError
-
-if TYPE_CHECKING:
-  from jaxsal.models.base import SaliencyModel
 
 # The Middlebury colour wheel (Baker et al., A Database and Evaluation Methodology for Optical Flow,
 # IJCV 2011): corners, their places among its 55 colours, R, G and B.
@@ -69,66 +62,6 @@ class Neighbours(NamedTuple):
   frame: np.ndarray
   other: np.ndarray
   step: int
-
-
-def estimator(folder: str | pathlib.Path | None = None) -> Estimator:
-  """DIS, or the PWC-Net whose weights are in a model folder.
-
-  Raises:
-    UserError: the folder holds no PWC-Net.
-  """
-  if folder is None:
-    return Estimator("dis", dis_flow)
-  import jax
-  from flax import nnx
-
-  from jaxsal import models
-  from jaxsal.models import folder as model_folder
-  from jaxsal.models.pwcnet import PWCNet
-
-  folder = model_folder.find(folder)
-  network = models.load(folder)
-  if not isinstance(network, PWCNet):
-    raise UserError(
-      f"{folder} holds a {type(network).__name__}: flow is computed by a PWC-Net, which "
-      "`jaxsal convert --model=pwcnet` makes from its PyTorch weights"
-    )
-  weights = hashlib.sha256((folder / model_folder.WEIGHTS).read_bytes()).hexdigest()
-  graph, state = nnx.split(network)
-
-  @jax.jit
-  def run(state: nnx.State, first: jax.Array, second: jax.Array) -> jax.Array:
-    return nnx.merge(graph, state).flow(first, second)
-
-  def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.asarray(run(state, first[None], second[None]))[0]
-
-  return Estimator(f"pwcnet {weights}", flow)
-
-
-def of_model(model: "SaliencyModel", folder: str | pathlib.Path | None = None) -> Flow | None:
-  """How the flow of a network is computed, the way it was trained; None if it takes none.
-
-  Args:
-    model: the network.
-    folder: of a PWC-Net.
-
-  Raises:
-    UserError: the network was trained on flow that was computed in another way.
-  """
-  if not model.needs_flow:
-    if folder is not None:
-      raise UserError(f"the network takes no optical flow: leave out --flow-from={folder}")
-    return None
-  trained, given = model.config.flow, estimator(folder)
-  if given.method == trained:
-    return given.flow
-  if trained == "dis":
-    raise UserError(f"the network was trained on flow by DIS: leave out --flow-from={folder}")
-  raise UserError(
-    f"the network was trained on the flow of a PWC-Net, {trained}, and this is {given.method}: "
-    "name the folder of that PWC-Net, --flow-from=FOLDER"
-  )
 
 
 def dis_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ A batch is a dict of NumPy arrays, b clips of t frames of h x w pixels:
 - `density` float32 [b, h, w] of the target frame, on the data set's own positive scale;
 - `fixations` uint8 [b, h, w], 1 where somebody looked at the target frame;
 - `waveform` float32 [b, samples], the sound of the clip, if `samples` is asked for (see
-  `jaxsal.data.audio.waveform`);
+  `jaxsal.data.waveforms.waveform`);
 - `flow` uint8 [b, h, w, 3], the image of the target frame's motion, if it is asked for: as the data
   set stores it, or else computed by DIS between frames of this size (see `jaxsal.data.flow`);
 - `mask` float32 [b], 0 in rows that must not count;
@@ -37,8 +37,8 @@ from absl import flags
 
 from jaxsal.data import flow as optical_flow
 from jaxsal.data import transforms
-from jaxsal.data.audio import waveform
 from jaxsal.data.sources import Split, Video
+from jaxsal.data.waveforms import waveform
 from jaxsal.data.windows import Padding, Target, training_targets, windows
 
 Batch = dict[str, np.ndarray]

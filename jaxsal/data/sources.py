@@ -6,9 +6,7 @@ and read from its files alone; the builder's code is not needed for that.
 
 import dataclasses
 import functools
-import importlib
 import pathlib
-import pkgutil
 import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
@@ -18,14 +16,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jaxsal.console import console
-from jaxsal.data import flow
+from jaxsal.data.catalogue import DATASETS
 from jaxsal.errors import UserError
 
 _Parsed = TypeVar("_Parsed")
-
-# So many lines say what is not in a set that was built from an incomplete download.
-_SKIPPED_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +97,7 @@ class Split:
     if videos is None or self.stored not in videos:
       raise UserError(
         f"{self.dataset} in {self._directory} has no table of videos for {name!r}: it was not"
-        f" written by a builder of this project (they are {', '.join(known_datasets())})."
+        f" written by a builder of this project (they are {', '.join(DATASETS)})."
       )
     stored_videos = tuple(Video(**row) for row in videos[self.stored])
     missing = [path for path in builder.info.splits[self.stored].filepaths if not path.exists()]
@@ -178,7 +172,7 @@ class Split:
     return self.metadata.get("flow") or "dis"
 
   def sound(self, video: Video) -> np.ndarray:
-    """The sound track of a video, int16 [n] at 22,050 Hz (see `jaxsal.data.audio`).
+    """The sound track of a video, int16 [n] at 22,050 Hz (see `jaxsal.data.sound`).
 
     The video's first record holds it, whole; it is empty where there is none.
     """
@@ -249,11 +243,11 @@ def folds(dataset: str, split: str, data_dir: str | pathlib.Path) -> list[str]:
 def _read_builder(dataset: str, data_dir: str | pathlib.Path) -> tfds.core.DatasetBuilder:
   """Finds a prepared data set; its splits are not looked at yet."""
   data_dir = pathlib.Path(data_dir).expanduser()
-  name, _ = _parse(dataset)
-  if not (data_dir / name).is_dir() and name not in known_datasets():
+  name, _ = parse_name(dataset)
+  if not (data_dir / name).is_dir() and name not in DATASETS:
     raise UserError(
       f"Data set {dataset!r} is unknown: there is no {data_dir / name}, and the sets that can be"
-      f" prepared are {', '.join(known_datasets())}."
+      f" prepared are {', '.join(DATASETS)}."
     )
   build = f"jaxsal prepare {dataset} --data-dir={data_dir}"
   if not data_dir.is_dir():
@@ -268,144 +262,8 @@ def _read_builder(dataset: str, data_dir: str | pathlib.Path) -> tfds.core.Datas
     raise UserError(f"{_damaged(data_dir / dataset)} ({error})") from error
 
 
-def prepare(
-  dataset: str,
-  data_dir: str | pathlib.Path,
-  source: str | pathlib.Path | None = None,
-  *,
-  skip_bad: bool = False,
-  flow_from: str | pathlib.Path | None = None,
-  jobs: int = 1,
-) -> pathlib.Path:
-  """Builds a data set of this project, or finds it built.
-
-  It is written beside its place and renamed when it is whole, so that an interrupted build leaves
-  nothing that `open_split` would open. Called again, a build of a downloaded set continues.
-
-  Args:
-    dataset: `name` or `name/config`.
-    data_dir: directory that holds, or will hold, prepared data sets.
-    source: the folder that the user downloaded; the demo sets need none.
-    skip_bad: leave out videos that are missing or damaged, and list them, instead of stopping.
-    flow_from: model folder of the PWC-Net that computes the optical flow of a configuration that
-      holds it; None: DIS does.
-    jobs: processes that work on it; more than one needs Apache Beam.
-
-  Returns:
-    The data set's directory.
-
-  Raises:
-    UserError: there is no builder, or no configuration, of that name; the download is missing,
-      incomplete or damaged.
-  """
-  name, config = _parse(dataset)
-  if name not in known_datasets():
-    raise UserError(
-      f"Data set {dataset!r} is unknown: the sets that can be prepared are"
-      f" {', '.join(known_datasets())}."
-    )
-  builder_class = _builder_class(name)
-  if config and config not in builder_class.builder_configs:
-    configs = ", ".join(f"{name}/{config}" for config in builder_class.builder_configs)
-    raise UserError(f"Data set {dataset!r} has no such configuration: use one of {configs}.")
-  downloaded = not is_simulated(name)
-  options = {"skip_bad": skip_bad, "flow_from": flow_from} if downloaded else {}
-  data_dir = pathlib.Path(data_dir).expanduser()
-  builder = builder_class(data_dir=data_dir, config=config, **options)
-  directory = pathlib.Path(builder.data_path)
-  if flow_from:
-    _check_flow(builder, directory, flow_from)
-  if directory.exists():
-    _say_built(builder, directory)
-    return directory
-  if downloaded:
-    source = _check_source(builder_class, name, source)
-  console.print(f"preparing {builder.info.full_name} in {directory}", soft_wrap=True)
-  if not console.is_terminal:
-    tfds.disable_progress_bar()
-  # The line above says it.
-  builder._log_download_bytes = builder._log_download_done = lambda: None
-  builder.download_and_prepare(
-    file_format="array_record",
-    download_config=tfds.download.DownloadConfig(
-      manual_dir=source, beam_options=_beam_options(jobs) if jobs > 1 else None
-    ),
-  )
-  return directory
-
-
-def _check_flow(
-  builder: tfds.core.DatasetBuilder, directory: pathlib.Path, flow_from: str | pathlib.Path
-) -> None:
-  """Raises UserError unless the set holds, or will hold, flow by this PWC-Net."""
-  if "flow" not in builder.info.features:
-    raise UserError(
-      f"{builder.info.full_name} holds no optical flow: leave out --flow-from, or prepare a"
-      " configuration that holds it, such as dhf1k/480x640."
-    )
-  method = builder.info.metadata["flow"]
-  if directory.exists() and method != flow.estimator(flow_from).method:
-    raise UserError(
-      f"The set in {directory} holds flow by {method}, not by the network in {flow_from}: delete"
-      " that directory to build it anew."
-    )
-
-
-def _say_built(builder: tfds.core.DatasetBuilder, directory: pathlib.Path) -> None:
-  """Prints that a set was built before, and what is not in it."""
-  lines = [f"{builder.info.full_name} was built before, in {directory}"]
-  skipped = (builder.info.metadata or {}).get("skipped", [])
-  if skipped:
-    rest = len(skipped) - _SKIPPED_SHOWN
-    lines += ["with --skip-bad, as some of it was missing or damaged:"]
-    lines += [f"  {text}" for text in skipped[:_SKIPPED_SHOWN]]
-    lines += [f"  and {rest} more"] if rest > 0 else []
-    lines += ["To build it anew, delete that directory, and run the command again."]
-  console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
-
-
-def is_simulated(dataset: str) -> bool:
-  """Whether `prepare` makes a data set of this project without anything to download."""
-  name, _ = _parse(dataset)
-  return name in known_datasets() and not _builder_class(name).MANUAL_DOWNLOAD_INSTRUCTIONS
-
-
-def _check_source(
-  builder_class: type[tfds.core.DatasetBuilder], name: str, source: str | pathlib.Path | None
-) -> pathlib.Path:
-  how = " ".join(builder_class.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
-  if source is None:
-    raise UserError(
-      f"{name} has to be downloaded by you: {how} Then: jaxsal prepare {name} --from=FOLDER"
-    )
-  source = pathlib.Path(source).expanduser().absolute()
-  if not source.is_dir():
-    raise UserError(f"{source} is not a folder. {how}")
-  return source
-
-
-def _beam_options(jobs: int) -> Any:
-  try:
-    from apache_beam.options.pipeline_options import PipelineOptions
-  except ImportError as error:
-    raise UserError(
-      f"{jobs} jobs need Apache Beam: pip install 'jaxsal[beam]', or leave out --jobs"
-    ) from error
-  return PipelineOptions(
-    [],
-    direct_num_workers=jobs,
-    direct_running_mode="multi_processing",
-    default_sdk_harness_log_level="ERROR",
-  )
-
-
-def known_datasets() -> list[str]:
-  """Names of the data sets that this project has builders for."""
-  builders = importlib.import_module("tfds_builders")
-  return sorted(module.name for module in pkgutil.iter_modules(builders.__path__) if module.ispkg)
-
-
-def _parse(dataset: str) -> tuple[str, str | None]:
+def parse_name(dataset: str) -> tuple[str, str | None]:
+  """`name/config` -> name and config; raises UserError unless it is one of these forms."""
   if not re.fullmatch(r"\w+(/[\w.-]+)?", dataset):
     raise UserError(f"Data set {dataset!r} must be named NAME or NAME/CONFIG, as in demo/tiny.")
   name, _, config = dataset.partition("/")
@@ -414,7 +272,3 @@ def _parse(dataset: str) -> tuple[str, str | None]:
 
 def _damaged(directory: pathlib.Path) -> str:
   return f"The data set in {directory} is damaged: delete that directory and prepare it again."
-
-
-def _builder_class(name: str) -> type[tfds.core.DatasetBuilder]:
-  return importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder

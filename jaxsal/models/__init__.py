@@ -1,8 +1,8 @@
 """The networks, by name: create them, save them, load them."""
 
-from jaxsal.models.base import AudioVisualModel, SaliencyConfig, SaliencyModel
-from jaxsal.models.folder import copy_weights, load, save
-from jaxsal.models.registry import MODELS, create
+from jaxsal.models._base import AudioVisualModel, SaliencyConfig, SaliencyModel
+from jaxsal.models._folder import copy_weights, load, save
+from jaxsal.models._registry import MODELS, create
 
 __all__ = [
   "MODELS",

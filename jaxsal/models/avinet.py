@@ -19,11 +19,11 @@ from flax import nnx
 from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import s3d, soundnet, vinet
-from jaxsal.models.base import AudioVisualModel
-from jaxsal.models.geometry import check_clip
-from jaxsal.models.table import Entry, bilinear, conv, conv2d, linear, under, unused
+from jaxsal.models._base import AudioVisualModel
+from jaxsal.models._geometry import check_clip
+from jaxsal.models._table import Entry, bilinear, conv, conv2d, linear, under, unused
 from jaxsal.models.vinet import ViNetConfig
-from jaxsal.nn.conv import filled, kernel_init
+from jaxsal.nn.init import filled, kernel_init
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,10 @@ from flax import nnx
 from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import resnet
-from jaxsal.models.base import SaliencyConfig, SaliencyModel
+from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models._table import Entry, conv2d, linear, under
 from jaxsal.models.s3d import channels
-from jaxsal.models.table import Entry, conv2d, linear, under
-from jaxsal.nn.conv import kernel_init
+from jaxsal.nn.init import kernel_init
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

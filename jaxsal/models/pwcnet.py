@@ -17,9 +17,9 @@ from jax.scipy.ndimage import map_coordinates
 
 from jaxsal import nn
 from jaxsal.errors import UserError
+from jaxsal.models._table import Entry, conv2d
 from jaxsal.models.s3d import channels
-from jaxsal.models.table import Entry, conv2d
-from jaxsal.nn.conv import kernel_init
+from jaxsal.nn.init import kernel_init
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal import nn
+from jaxsal.models._table import Entry, batch_norm, conv2d, linear
 from jaxsal.models.s3d import channels
-from jaxsal.models.table import Entry, batch_norm, conv2d, linear
-from jaxsal.nn.conv import kernel_init
+from jaxsal.nn.init import kernel_init
 
 BLOCKS = (3, 4, 6, 3)
 BATCH_NORM_EPSILON = 1e-5

@@ -15,7 +15,7 @@ from flax import nnx
 from jax import lax
 
 from jaxsal import nn
-from jaxsal.models.table import Entry, batch_norm, conv
+from jaxsal.models._table import Entry, batch_norm, conv
 
 BATCH_NORM_EPSILON = 1e-3
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal import nn
+from jaxsal.models._table import Entry, batch_norm, conv2d, unused
 from jaxsal.models.s3d import channels
-from jaxsal.models.table import Entry, batch_norm, conv2d, unused
-from jaxsal.nn.conv import kernel_init
+from jaxsal.nn.init import kernel_init
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

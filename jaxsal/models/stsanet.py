@@ -19,11 +19,11 @@ from flax import nnx
 from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import s3d
-from jaxsal.models.base import SaliencyConfig, SaliencyModel
-from jaxsal.models.geometry import check_size
-from jaxsal.models.table import Entry, conv
+from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models._geometry import check_size
+from jaxsal.models._table import Entry, conv
 from jaxsal.nn.attention import attention
-from jaxsal.nn.conv import filled
+from jaxsal.nn.init import filled
 
 # Steps in time of every STSA module's input and output.
 STEPS = 4

@@ -16,9 +16,9 @@ from flax import nnx
 from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import s3d
-from jaxsal.models.base import SaliencyConfig, SaliencyModel
-from jaxsal.models.geometry import check_clip, check_size
-from jaxsal.models.table import Entry, batch_norm, conv, conv_transpose
+from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models._geometry import check_clip, check_size
+from jaxsal.models._table import Entry, batch_norm, conv, conv_transpose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ from flax import nnx
 
 from jaxsal import nn
 from jaxsal.models import s3d, soundnet, tsfp
-from jaxsal.models.base import AudioVisualModel
-from jaxsal.models.geometry import check_clip
-from jaxsal.models.table import Entry, batch_norm, bilinear, under
+from jaxsal.models._base import AudioVisualModel
+from jaxsal.models._geometry import check_clip
+from jaxsal.models._table import Entry, batch_norm, bilinear, under
 from jaxsal.models.tsfp import TSFPConfig
-from jaxsal.nn.conv import filled
+from jaxsal.nn.init import filled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

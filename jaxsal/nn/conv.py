@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from jaxsal.nn.init import filled, kernel_init
 from jaxsal.nn.windows import interleave
 
 # How many zeros come before and after each axis.
@@ -27,28 +28,6 @@ _LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
 _FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
 # Positions for each of a kernel's output channels up to which a CPU multiplies patches and kernel.
 _FEW = 1
-
-
-def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-  """He initialisation: normal, with variance 2 / fan-in, for a kernel [..., in, out].
-
-  Drawn on the host: JAX would compile a sampler for every shape, half a minute for S3D on CPU.
-  """
-  deviation = math.sqrt(2 / math.prod(shape[:-1]))
-
-  def draw(seed: np.ndarray) -> np.ndarray:
-    rng = np.random.default_rng(np.asarray(seed))
-    return (rng.standard_normal(shape, np.float32) * deviation).astype(dtype)
-
-  seed = jax.random.key_data(key)
-  if isinstance(seed, jax.core.Tracer):
-    return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, dtype), seed)
-  return jax.device_put(draw(seed))  # without the callback there is nothing to compile
-
-
-def filled(value: float, *shape: int) -> jax.Array:
-  """A float32 array, filled on the host, as JAX would compile a program for every shape."""
-  return jax.device_put(np.full(shape, value, np.float32))
 
 
 class Conv(nnx.Module):

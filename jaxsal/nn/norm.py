@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxsal.nn.conv import filled
+from jaxsal.nn.init import filled
 
 
 class BatchNorm(nnx.Module):

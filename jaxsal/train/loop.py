@@ -16,11 +16,13 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from jaxsal import bounds, convert, losses, memory, models
+from jaxsal import convert, losses, models, runtime
 from jaxsal.console import console, progress, track
 from jaxsal.data import pipeline, sources
 from jaxsal.data.windows import target_position
 from jaxsal.errors import UserError
+from jaxsal.evaluation import bounds
+from jaxsal.tfds_builders import build
 from jaxsal.train import report, sharding
 from jaxsal.train.checkpoints import Checkpoints
 from jaxsal.train.interrupt import catch_signals
@@ -84,8 +86,8 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
   for name in {data.dataset, *mixture} if main_process else ():
-    if sources.is_simulated(name):
-      sources.prepare(name, data.data_dir)  # it needs no download: made if it is missing
+    if build.is_simulated(name):
+      build.prepare(name, data.data_dir)  # it needs no download: made if it is missing
   multihost_utils.sync_global_devices("data")
   train_split, validation_split = (
     sources.open_split(data.dataset, name, data.data_dir)
@@ -159,14 +161,14 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   )
 
   # --- Steps.
-  train_step = memory.frugal(
+  train_step = runtime.frugal(
     jax.jit(
       make_train_step(network, tx, schedule, loss_weights, config.accumulate),
       donate_argnums=0,
       out_shardings=(shardings, replicated),
     )
   )
-  eval_step = memory.frugal(jax.jit(make_eval_step(network), out_shardings=replicated))
+  eval_step = runtime.frugal(jax.jit(make_eval_step(network), out_shardings=replicated))
   add = jax.jit(lambda x, y: jax.tree.map(jnp.add, x, y))
   gather = jax.jit(lambda x: x, out_shardings=replicated)
 
@@ -190,7 +192,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
   pending: list[dict[str, jax.Array]] = []  # scalars since the last log row, still on the devices
   starved = False
   with (
-    memory.advice(_too_large(config)),
+    runtime.advice(_too_large(config)),
     contextlib.closing(checkpoints),
     contextlib.closing(log),
     contextlib.closing(train_batches),

@@ -13,10 +13,10 @@ from jax.experimental import multihost_utils
 from matplotlib.figure import Figure
 
 from jaxsal import files, metrics
-from jaxsal.bounds import Predictor
 from jaxsal.console import console, track
 from jaxsal.data.pipeline import EvalBatches
-from jaxsal.predict import heat_overlay, to_grey
+from jaxsal.evaluation.bounds import Predictor
+from jaxsal.pictures import heat_overlay, to_grey
 from jaxsal.train import log
 
 _EXAMPLES = 8

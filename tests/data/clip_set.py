@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import records
+from jaxsal.tfds_builders import records
 
 # Longer and shorter than a window of 8 and than 2T - 1; of one frame; of two sizes.
 CLIPS = (12, 5, 20, 9, 1, 30, 16)

@@ -12,8 +12,8 @@ from flax import nnx
 from jaxsal import models
 from jaxsal.data import flow
 from jaxsal.errors import UserError
-from jaxsal.models import folder
-from jaxsal.models.base import SaliencyModel
+from jaxsal.models import _flow, _folder
+from jaxsal.models._base import SaliencyModel
 
 
 def texture(h, w):
@@ -151,9 +151,9 @@ class Trained:
 
 def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
   network = nnx.eval_shape(lambda: models.create("pwcnet", "tiny"))
-  wanted = folder.variables(network)
+  wanted = _folder.variables(network)
   ones = {name: np.ones(v.shape, np.float32) for name, v in wanted.items()}
-  folder.set_arrays(network, ones, source="ones")
+  _folder.set_arrays(network, ones, source="ones")
   # Quick to compile; what the network itself computes, at any size, is tested with it.
   monkeypatch.setattr(
     type(network),
@@ -163,11 +163,11 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
     ),
   )
   weights = models.save(network, tmp_path / "pwcnet", {})
-  by_dis, by_network = flow.estimator(), flow.estimator(weights)
+  by_dis, by_network = _flow.estimator(), _flow.estimator(weights)
   assert by_dis.method == "dis" and re.fullmatch("pwcnet [0-9a-f]{64}", by_network.method)
-  assert flow.of_model(Trained("dis")) is flow.dis_flow
+  assert _flow.of_model(Trained("dis")) is flow.dis_flow
   first, second = crossing(2)
-  found = flow.of_model(Trained(by_network.method), weights)(first, second)
+  found = _flow.of_model(Trained(by_network.method), weights)(first, second)
   assert found.shape == (64, 80, 2) and found.dtype == np.float32
   np.testing.assert_allclose(found, (first - second)[..., :2] + np.float32(1), rtol=1e-6)
   for method, given, message in (
@@ -176,13 +176,13 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
     ("pwcnet 0", weights, "pwcnet 0, and this is pwcnet [0-9a-f]+: name the folder"),
   ):
     with pytest.raises(UserError, match=message):
-      flow.of_model(Trained(method), given)
-  assert flow.of_model(SaliencyModel()) is None
+      _flow.of_model(Trained(method), given)
+  assert _flow.of_model(SaliencyModel()) is None
   with pytest.raises(UserError, match="takes no optical flow"):
-    flow.of_model(SaliencyModel(), weights)
+    _flow.of_model(SaliencyModel(), weights)
 
 
 def test_another_network_computes_no_flow(tmp_path):
   path = models.save(models.create("soundnet", "tiny"), tmp_path / "model", {})
   with pytest.raises(UserError, match="holds a SoundNet: flow is computed by a PWC-Net"):
-    flow.estimator(path)
+    _flow.estimator(path)

@@ -15,9 +15,10 @@ from clip_set import CLIPS, SEEN_RARELY, UNSEEN, clip_fixations, clip_size
 
 from jaxsal.data import transforms
 from jaxsal.data.pipeline import TrainBatches, eval_batches, train_batches
-from jaxsal.data.sources import open_split, prepare
+from jaxsal.data.sources import open_split
 from jaxsal.data.windows import training_targets, windows
 from jaxsal.errors import UserError
+from jaxsal.tfds_builders.build import prepare
 
 LENGTH, SIZE = 8, (16, 24)
 CLIP = {"length": LENGTH, "size": SIZE, "target": "last", "padding": "repeat"}

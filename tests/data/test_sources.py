@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from clip_set import CLIPS, clip_fixations, clip_size
 
-import tfds_builders
+from jaxsal import tfds_builders
 from jaxsal.data import sources
 from jaxsal.errors import UserError
+from jaxsal.tfds_builders.build import prepare
 
 
 def test_random_access_without_decoding(clips_dir):
@@ -153,10 +154,10 @@ def test_interrupted_build_leaves_nothing_that_loads(broken_builder, tmp_path, h
   code = f"""
     import sys
     sys.path[:0] = {sys.path!r}
-    import tfds_builders
+    from jaxsal import tfds_builders
     tfds_builders.__path__.append({str(broken_builder)!r})
-    from jaxsal.data import sources
-    sources.prepare("broken", {str(directory)!r})
+    from jaxsal.tfds_builders.build import prepare
+    prepare("broken", {str(directory)!r})
   """
   run = [sys.executable, "-c", textwrap.dedent(code)]
   monkeypatch.setenv("HOW", how)
@@ -165,9 +166,9 @@ def test_interrupted_build_leaves_nothing_that_loads(broken_builder, tmp_path, h
   with pytest.raises(UserError, match=r"not prepared.*jaxsal prepare broken"):
     sources.open_split("broken", "train", directory)
   monkeypatch.setenv("HOW", "")
-  finished = sources.prepare("broken", directory)
+  finished = prepare("broken", directory)
   assert len(sources.open_split("broken", "train", directory)) == sum(CLIPS)
-  assert sources.prepare("broken", directory) == finished  # built once only
+  assert prepare("broken", directory) == finished  # built once only
 
 
 @pytest.mark.parametrize(
@@ -176,12 +177,12 @@ def test_interrupted_build_leaves_nothing_that_loads(broken_builder, tmp_path, h
 )
 def test_prepare_wrong_names(tmp_path, dataset, message):
   with pytest.raises(UserError, match=message):
-    sources.prepare(dataset, tmp_path)
+    prepare(dataset, tmp_path)
   assert not list(tmp_path.iterdir())
 
 
 def test_demo_set(tmp_path, capfd):
-  directory = sources.prepare("demo/tiny", tmp_path)
+  directory = prepare("demo/tiny", tmp_path)
   out = capfd.readouterr()
   assert out.out.count("\n") == 1 and not out.err  # one line of our own, nothing of TFDS
   assert directory == tmp_path / "demo" / "tiny" / "1.1.0"

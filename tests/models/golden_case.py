@@ -16,7 +16,7 @@ from flax import nnx, traverse_util
 from golden import weights
 
 from jaxsal import convert, losses, nn
-from jaxsal.models import folder
+from jaxsal.models import _folder
 from jaxsal.train.state import split
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
@@ -132,7 +132,7 @@ def check_training(name, tx, monkeypatch):
     for _, module in nnx.iter_modules(model):
       if hasattr(module, "dtype"):
         module.dtype = "float64"
-    for variable in folder.variables(model).values():
+    for variable in _folder.variables(model).values():
       variable.set_value(jnp.asarray(np.asarray(variable[...], np.float64)))  # compiles nothing
     table = {".".join(e.path): e.name for e in model.table(model.config) if e.path}
     network, params, model_state = split(model)

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxsal import convert, models
 from jaxsal.errors import UserError
 from jaxsal.models import s3d
-from jaxsal.models.overview import operations
+from jaxsal.models._costs import operations
 
 ARCHITECTURES = ("pyramid", "only_multi_level", "only_final_level")
 

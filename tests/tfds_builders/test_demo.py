@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tfds_builders import records
-from tfds_builders.demo import observers
-from tfds_builders.demo.demo_dataset_builder import Builder, simulate
-from tfds_builders.demo.scene import Simulation, make_scene, render
+from jaxsal.tfds_builders import records
+from jaxsal.tfds_builders.demo import observers
+from jaxsal.tfds_builders.demo.demo_dataset_builder import Builder, simulate
+from jaxsal.tfds_builders.demo.scene import Simulation, make_scene, render
 
 SPLITS = ("train", "validation", "test")
 FIELDS = ("video", "index", "image", "density", "fixations", "exact", "gaze")

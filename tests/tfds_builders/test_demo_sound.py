@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from jaxsal.data import sources, transforms
-from jaxsal.data.audio import SAMPLE_RATE
 from jaxsal.data.pipeline import eval_batches
-from tfds_builders.demo.scene import Simulation
-from tfds_builders.demo_sound import speakers
+from jaxsal.data.waveforms import SAMPLE_RATE
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.demo.scene import Simulation
+from jaxsal.tfds_builders.demo_sound import speakers
 
 SIMULATION = Simulation(objects=(2, 2), hidden=0, identical=True, episode=(12, 24), gap=(0, 3))
 
@@ -15,7 +16,7 @@ SIMULATION = Simulation(objects=(2, 2), hidden=0, identical=True, episode=(12, 2
 @pytest.fixture(scope="module")
 def split(tmp_path_factory):
   folder = tmp_path_factory.mktemp("data")
-  sources.prepare("demo_sound/tiny", folder)
+  prepare("demo_sound/tiny", folder)
   return sources.open_split("demo_sound/tiny", "train", folder)
 
 

@@ -16,11 +16,13 @@ import scipy.io
 import tensorflow_datasets as tfds
 from trees import annotated, dhf1k, hollywood2, ucf
 
-from jaxsal import bounds, cli
+from jaxsal import cli
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
-from tfds_builders import annotations, video_builder
-from tfds_builders.dhf1k import dhf1k_dataset_builder
+from jaxsal.evaluation import bounds
+from jaxsal.tfds_builders import annotations, video_builder
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.dhf1k import dhf1k_dataset_builder
 
 VIDEOS = {1: 12, 2: 5, 601: 9, 701: 4}
 SIZE = (36, 64)
@@ -37,7 +39,7 @@ def downloaded(tmp_path_factory):
 
 
 def build(name, source, data_dir, skip_bad=True):
-  return sources.prepare(name, data_dir, source, skip_bad=skip_bad)
+  return prepare(name, data_dir, source, skip_bad=skip_bad)
 
 
 def test_dhf1k(downloaded, tmp_path):
@@ -312,7 +314,7 @@ def test_a_set_that_was_built_before(tmp_path, two_videos, capsys):
   (source / "annotation/0002/maps/0005.png").unlink()
   build("dhf1k/192x352", source, tmp_path)
   capsys.readouterr()
-  sources.prepare("dhf1k/192x352", tmp_path)  # needs no download
+  prepare("dhf1k/192x352", tmp_path)  # needs no download
   said = capsys.readouterr().out.splitlines()
   assert said[1] == "with --skip-bad, as some of it was missing or damaged:"
   assert said[2].startswith("  0002: 4 files in ") and len(said) == 5
@@ -350,7 +352,7 @@ def test_with_beam(tmp_path):
   source = dhf1k.write(tmp_path / "d", VIDEOS)
   (source / "annotation/0002/maps/0003.png").write_bytes(b"")
   parallel = tmp_path / "parallel"
-  sources.prepare("dhf1k", parallel, source, skip_bad=True, jobs=2)
+  prepare("dhf1k", parallel, source, skip_bad=True, jobs=2)
   build("dhf1k", source, tmp_path)
   one, two = (sources.open_split("dhf1k", "validation", d) for d in (tmp_path, parallel))
   assert one.videos == two.videos and one.metadata == two.metadata
@@ -368,7 +370,7 @@ def test_an_error_of_a_worker(tmp_path, monkeypatch):
     dhf1k_dataset_builder.Builder, "REGISTER", {"train": video_builder.Register(2, 18)}
   )
   with pytest.raises(UserError, match=r"^\S+0003\.png cannot be decoded \(0 bytes\)$"):
-    sources.prepare("dhf1k", tmp_path, source, jobs=2)
+    prepare("dhf1k", tmp_path, source, jobs=2)
   build("dhf1k", source, tmp_path)
   assert len(sources.open_split("dhf1k", "train", tmp_path)) == 9
 

@@ -7,9 +7,10 @@ from trees import stavis
 
 from jaxsal.data import sources
 from jaxsal.errors import UserError
-from tfds_builders import annotations, frame_lists
-from tfds_builders.diem import diem_dataset_builder
-from tfds_builders.video_builder import Register
+from jaxsal.tfds_builders import annotations, frame_lists
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.diem import diem_dataset_builder
+from jaxsal.tfds_builders.video_builder import Register
 
 
 def read(tmp_path, text):
@@ -71,9 +72,9 @@ def test_diem_meta(tmp_path, monkeypatch):
   path = source / "fold_lists" / "DIEM_meta.csv"
   path.write_text("video,frame,mask\nb,4,True\n")
   with pytest.raises(UserError, match=r"DIEM_meta\.csv names frame 4 of b, which has 0 to 3"):
-    sources.prepare("diem", tmp_path, source)
+    prepare("diem", tmp_path, source)
   path.write_text("video,frame,mask\nb,3,True\na,0,False\na,1,True\na,2,True\n")
-  sources.prepare("diem", tmp_path, source)
+  prepare("diem", tmp_path, source)
   split = sources.open_split("diem", "meta", tmp_path)
   assert [(v.name, list(v.targets)) for v in split.videos] == [("a", [1, 2]), ("b", [3])]
   assert set(split.names) >= {"full", "train", "test", "meta"}

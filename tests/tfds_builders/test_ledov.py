@@ -7,12 +7,13 @@ import pytest
 import scipy.io
 from trees import ledov
 
-from jaxsal import bounds
 from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
-from tfds_builders import records
-from tfds_builders.ledov import ledov_dataset_builder
-from tfds_builders.video_builder import Register
+from jaxsal.evaluation import bounds
+from jaxsal.tfds_builders import records
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.ledov import ledov_dataset_builder
+from jaxsal.tfds_builders.video_builder import Register
 
 SIZE = (120, 160)
 
@@ -28,7 +29,7 @@ def write(folder, **options):
 
 
 def test_ledov(tmp_path):
-  sources.prepare("ledov", tmp_path, write(tmp_path))
+  prepare("ledov", tmp_path, write(tmp_path))
   train, validation, test = (
     sources.open_split("ledov", split, tmp_path) for split in ("train", "validation", "test")
   )
@@ -53,7 +54,7 @@ def test_ledov(tmp_path):
 
 
 def test_resized(tmp_path):
-  sources.prepare("ledov/192x352", tmp_path, write(tmp_path))
+  prepare("ledov/192x352", tmp_path, write(tmp_path))
   split = sources.open_split("ledov/192x352", "train", tmp_path)
   np.testing.assert_allclose(split[1]["gaze"], [[20.5 * 352 / 160, 30.5 * 192 / 120, 1]])
   sigma = bounds._blur_sigma(split, split.videos[0])
@@ -100,7 +101,7 @@ META = {
 
 
 def test_meta(tmp_path):
-  sources.prepare("ledov", tmp_path, write(tmp_path, meta=META))
+  prepare("ledov", tmp_path, write(tmp_path, meta=META))
   split = sources.open_split("ledov", "meta", tmp_path)
   assert [(v.name, v.frames, list(v.targets)) for v in split.videos] == [
     ("animal_bear04", 7, [2, 3, 6])
@@ -121,7 +122,7 @@ def test_a_list_that_does_not_fit(tmp_path):
   rows = [("animal_bear04", 7, True)]
   source = write(tmp_path, meta={"mask-ledov-test.csv": rows})
   with pytest.raises(UserError, match="names frame 7 of animal_bear04, which has 0 to 6"):
-    sources.prepare("ledov", tmp_path, source)
+    prepare("ledov", tmp_path, source)
 
 
 def fixdata(order=(0, 1, 2, 3, 4), **scale):
@@ -176,8 +177,8 @@ def test_damaged_downloads(tmp_path, damage):
   source = write(tmp_path)
   hurt(source)
   with pytest.raises(UserError, match=message):
-    sources.prepare("ledov", tmp_path, source)
-  sources.prepare("ledov", tmp_path, source, skip_bad=True)
+    prepare("ledov", tmp_path, source)
+  prepare("ledov", tmp_path, source, skip_bad=True)
   split = sources.open_split("ledov", "train", tmp_path)
   assert [video.name for video in split.videos] == ["human_drum01"]
 
@@ -186,11 +187,11 @@ def test_without_the_lists_of_the_splits(tmp_path):
   source = write(tmp_path)
   (source / "namelist.mat").unlink()
   with pytest.raises(UserError, match=r"namelist\.mat is missing: it says which videos"):
-    sources.prepare("ledov", tmp_path, source, skip_bad=True)
+    prepare("ledov", tmp_path, source, skip_bad=True)
 
 
 def test_splits_that_share_a_video(tmp_path):
   source = write(tmp_path)
   scipy.io.savemat(source / "namelist.mat", {title: [[1], [2]] for title in ledov.SPLITS})
   with pytest.raises(UserError, match=r"each of the 4 videos of VideoNameList\.mat once"):
-    sources.prepare("ledov", tmp_path, source)
+    prepare("ledov", tmp_path, source)

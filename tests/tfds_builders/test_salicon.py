@@ -7,11 +7,12 @@ import pytest
 import scipy.io
 from trees import annotated, salicon
 
-from jaxsal import bounds
 from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
-from tfds_builders.salicon import salicon_dataset_builder
-from tfds_builders.video_builder import Register
+from jaxsal.evaluation import bounds
+from jaxsal.tfds_builders.build import prepare
+from jaxsal.tfds_builders.salicon import salicon_dataset_builder
+from jaxsal.tfds_builders.video_builder import Register
 
 SIZE = (48, 64)
 
@@ -28,7 +29,7 @@ def downloaded(tmp_path_factory):
 
 
 def test_every_image_is_a_video(downloaded, tmp_path):
-  sources.prepare("salicon", tmp_path, downloaded)
+  prepare("salicon", tmp_path, downloaded)
   train, validation, test = (
     sources.open_split("salicon", split, tmp_path) for split in ("train", "validation", "test")
   )
@@ -54,7 +55,7 @@ def test_every_image_is_a_video(downloaded, tmp_path):
 
 
 def test_half_of_the_observers_predicts_the_other(downloaded, tmp_path):
-  sources.prepare("salicon", tmp_path, downloaded)
+  prepare("salicon", tmp_path, downloaded)
   split = sources.open_split("salicon", "validation", tmp_path)
   human = bounds.of_split(split, None)["human infinite"]
   video, record = split.videos[1], split[1]
@@ -69,7 +70,7 @@ def test_half_of_the_observers_predicts_the_other(downloaded, tmp_path):
 
 def test_of_its_own_size_nothing_is_encoded_again(tmp_path):
   source = salicon.write(tmp_path / "s", {"train": 4, "val": 3, "test": 2}, (480, 640), flat=True)
-  sources.prepare("salicon/480x640", tmp_path, source)
+  prepare("salicon/480x640", tmp_path, source)
   split = sources.open_split("salicon/480x640", "train", tmp_path)
   name = split.videos[2].name
   assert "flow" not in split.features  # nothing moves
@@ -78,7 +79,7 @@ def test_of_its_own_size_nothing_is_encoded_again(tmp_path):
 
 
 def test_batches(downloaded, tmp_path):
-  sources.prepare("salicon", tmp_path, downloaded)
+  prepare("salicon", tmp_path, downloaded)
   split = sources.open_split("salicon", "train", tmp_path)
   clips = {"length": 1, "size": (24, 32), "target": "last", "padding": "repeat", "batch_size": 4}
   with contextlib.closing(pipeline.train_batches(split, **clips, seed=0)) as batches:
@@ -139,9 +140,9 @@ def test_damaged_downloads(tmp_path, damage):
   source = salicon.write(tmp_path / "s")
   hurt(source)
   with pytest.raises(UserError, match=message):
-    sources.prepare("salicon", tmp_path, source)
+    prepare("salicon", tmp_path, source)
   assert not list(tmp_path.rglob("dataset_info.json"))
-  sources.prepare("salicon", tmp_path, source, skip_bad=True)
+  prepare("salicon", tmp_path, source, skip_bad=True)
   split = sources.open_split("salicon", "train", tmp_path)
   assert [video.name[-1] for video in split.videos] == ["1", "3", "4"]
 

@@ -9,8 +9,9 @@ from trees import annotated, stavis
 from jaxsal import cli
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
-from tfds_builders import records, video_builder
-from tfds_builders.avad import avad_dataset_builder
+from jaxsal.tfds_builders import records, video_builder
+from jaxsal.tfds_builders.avad import avad_dataset_builder
+from jaxsal.tfds_builders.build import prepare
 
 CLIPS = {"V1_Speech1": 9, "V2_Speech2": 5, "V3_Dog": 7}
 FOLDS = {
@@ -37,7 +38,7 @@ def avad(tmp_path, monkeypatch):
 
 
 def test_every_frame_is_stored_once_and_the_folds_are_lists(avad, tmp_path, capsys):
-  sources.prepare("avad", tmp_path, avad)
+  prepare("avad", tmp_path, avad)
   assert "V2_Speech2: no sound, taken as silence" in capsys.readouterr().out
   split = sources.open_split("avad", "full", tmp_path)
   assert split.names == ("full", *(f"{part}_{n}" for n in (1, 2, 3) for part in ("train", "test")))
@@ -63,7 +64,7 @@ def test_every_frame_is_stored_once_and_the_folds_are_lists(avad, tmp_path, caps
 
 
 def test_the_sound_of_a_video_is_stored_with_its_first_record(avad, tmp_path):
-  sources.prepare("avad", tmp_path, avad)
+  prepare("avad", tmp_path, avad)
   split = sources.open_split("avad", "full", tmp_path)
   first, second, third = (split.sound(video) for video in split.videos)
   assert second.size == 0 and split[1]["audio"].size == 0
@@ -76,7 +77,7 @@ def test_the_sound_of_a_video_is_stored_with_its_first_record(avad, tmp_path):
 def test_lists_that_promise_more_frames_than_there_are(avad, tmp_path, capsys):
   stavis.write(tmp_path / "longer", "AVAD", FOLDS, longer=4)
   (tmp_path / "longer/video_frames/AVAD/V3_Dog/img_00007.jpg").unlink()
-  sources.prepare("avad", tmp_path, tmp_path / "longer")
+  prepare("avad", tmp_path, tmp_path / "longer")
   split = sources.open_split("avad", "full", tmp_path)
   assert [v.frames for v in split.videos] == [9, 5, 6] and split.metadata["skipped"] == []
   assert (
@@ -87,7 +88,7 @@ def test_lists_that_promise_more_frames_than_there_are(avad, tmp_path, capsys):
 def test_frames_of_another_size_than_their_maps(avad, tmp_path):
   path = avad / "video_frames/AVAD/V2_Speech2/img_00001.jpg"
   cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (32, 18)))
-  sources.prepare("avad", tmp_path, avad)
+  prepare("avad", tmp_path, avad)
   split = sources.open_split("avad", "test_2", tmp_path)
   assert transforms.decode_frame(split[0]["image"], "").shape == (*stavis.SIZE, 3)
 
@@ -139,8 +140,8 @@ def test_damaged_downloads(avad, tmp_path, damage):
   hurt, message = DAMAGE[damage]
   hurt(avad)
   with pytest.raises(UserError, match=message):
-    sources.prepare("avad", tmp_path, avad)
-  sources.prepare("avad", tmp_path, avad, skip_bad=True)
+    prepare("avad", tmp_path, avad)
+  prepare("avad", tmp_path, avad, skip_bad=True)
   names = [v.name for v in sources.open_split("avad", "full", tmp_path).videos]
   assert names == [name for name in CLIPS if "list" in message or name != "V1_Speech1"]
   assert len(sources.open_split("avad", "train_2", tmp_path).videos) == len(names) - 1
@@ -149,7 +150,7 @@ def test_damaged_downloads(avad, tmp_path, damage):
 def test_the_register_counts_videos(tmp_path):
   stavis.write(tmp_path / "d", "ETMD_av", FOLDS)
   with pytest.raises(UserError, match="full: 3 videos with 21 frames; the complete set has 12\n"):
-    sources.prepare("etmd", tmp_path, tmp_path / "d")
+    prepare("etmd", tmp_path, tmp_path / "d")
 
 
 def test_one_split_of_diem_and_all_sets_in_one_folder(tmp_path):
@@ -157,7 +158,7 @@ def test_one_split_of_diem_and_all_sets_in_one_folder(tmp_path):
   stavis.write(folder, "DIEM", {"train": {"advert_720x576": 3}, "test": {"news_720x576": 4}})
   stavis.write(folder, "Coutrot_db1", {"train_1": {"clip1": 3}, "test_1": {"clip2": 2}})
   stavis.write(folder, "Coutrot_db2", {"train_1": {"clip1": 2}, "test_1": {"clip3": 5}})
-  sources.prepare("diem/224x384", tmp_path, folder, skip_bad=True)
+  prepare("diem/224x384", tmp_path, folder, skip_bad=True)
   split = sources.open_split("diem/224x384", "test", tmp_path)
   assert [(v.name, v.frames, v.height) for v in split.videos] == [("news_720x576", 4, 224)]
   third = sources.open_split("diem/224x384", "test_3", tmp_path)  # in each fold of the six sets

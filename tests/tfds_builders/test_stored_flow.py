@@ -12,6 +12,8 @@ from trees import annotated, ucf
 from jaxsal.data import flow, sources, transforms
 from jaxsal.data.pipeline import eval_batches, train_batches
 from jaxsal.errors import UserError
+from jaxsal.models import _flow
+from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
 SIZE = (120, 160)
@@ -30,7 +32,7 @@ def data_dir(downloaded, tmp_path_factory):
   """With flow that is stored, and without."""
   folder = tmp_path_factory.mktemp("data")
   for name in ("ucf/480x640", "ucf"):
-    sources.prepare(name, folder, downloaded, skip_bad=True)
+    prepare(name, folder, downloaded, skip_bad=True)
   return folder
 
 
@@ -90,7 +92,7 @@ def test_mirrored_clips_have_the_flow_of_mirrored_frames(data_dir, name):
 @pytest.fixture
 def pwcnet(monkeypatch):
   """Stands for a PWC-Net's folder: all came from 0.6 pixels to the right and 0.8 above."""
-  find = flow.estimator
+  find = _flow.estimator
 
   def estimator(folder=None):
     if folder is None:
@@ -99,23 +101,23 @@ def pwcnet(monkeypatch):
       f"pwcnet {folder}", lambda first, _: np.full((*first.shape[:2], 2), (0.6, -0.8), np.float32)
     )
 
-  monkeypatch.setattr(flow, "estimator", estimator)
+  monkeypatch.setattr(_flow, "estimator", estimator)
   monkeypatch.setattr(flow, "_is_cut", lambda *_: False)  # which so wrong a flow would look like
   return "somewhere"
 
 
 def test_flow_by_pwcnet(downloaded, data_dir, tmp_path, pwcnet):
-  sources.prepare("ucf/480x640", tmp_path, downloaded, skip_bad=True, flow_from=pwcnet)
+  prepare("ucf/480x640", tmp_path, downloaded, skip_bad=True, flow_from=pwcnet)
   split = sources.open_split("ucf/480x640", "train", tmp_path)
   assert split.flow_method == "pwcnet somewhere"
   found = flow.image_flow(transforms.decode_frame(split[2]["flow"], ""))
   np.testing.assert_allclose(found.mean((0, 1)), [-0.6, 0.8], atol=0.05)
-  sources.prepare("ucf/480x640", tmp_path, downloaded, flow_from=pwcnet)  # built before, the same
+  prepare("ucf/480x640", tmp_path, downloaded, flow_from=pwcnet)  # built before, the same
   with pytest.raises(UserError, match="holds flow by pwcnet somewhere, not by the network in else"):
-    sources.prepare("ucf/480x640", tmp_path, downloaded, flow_from="elsewhere")
+    prepare("ucf/480x640", tmp_path, downloaded, flow_from="elsewhere")
   for name in ("ucf", "demo/tiny"):
     with pytest.raises(UserError, match="holds no optical flow: leave out --flow-from"):
-      sources.prepare(name, tmp_path, downloaded, flow_from=pwcnet)
+      prepare(name, tmp_path, downloaded, flow_from=pwcnet)
   other = sources.open_split("ucf", "train", data_dir)
   with pytest.raises(UserError, match="not computed in one way") as error:
     loop._flow_method([split, other])

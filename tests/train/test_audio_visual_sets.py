@@ -12,14 +12,16 @@ from recipe import make_config
 from trees import stavis
 
 import jaxsal
-from jaxsal import bounds, cli, metrics
+from jaxsal import cli, metrics
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
-from jaxsal.maps import finisher
-from jaxsal.models import registry
-from jaxsal.models.base import AudioVisualModel, SaliencyConfig
-from jaxsal.report.difference import compare
-from jaxsal.scoring import Scorer
+from jaxsal.evaluation import bounds
+from jaxsal.evaluation.compare import compare
+from jaxsal.evaluation.scorer import Scorer
+from jaxsal.evaluation.systems import finisher
+from jaxsal.models import _registry
+from jaxsal.models._base import AudioVisualModel, SaliencyConfig
+from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
 CLIPS = {"V1_Speech": 12, "V2_Music": 9, "V3_Dog": 10}
@@ -50,7 +52,7 @@ def prepared(tmp_path_factory):
   stavis.write_ave(source, lists | {"validation": lists["train"]})
   for name in (*SETS, "ave"):
     for config in ("", "/192x352") if name != "ave" else ("",):
-      sources.prepare(name + config, folder / "data", source, skip_bad=True)
+      prepare(name + config, folder / "data", source, skip_bad=True)
   return folder / "data"
 
 
@@ -75,7 +77,7 @@ class Loud(AudioVisualModel):
 def loud():
   """A network that compiles in no time."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(registry.MODELS, "loud", (Loud, LoudConfig, {"tiny": LoudConfig()}))
+    patch.setitem(_registry.MODELS, "loud", (Loud, LoudConfig, {"tiny": LoudConfig()}))
     yield
 
 

@@ -11,7 +11,7 @@ from trees import dhf1k, hollywood2, salicon, ucf
 
 import jaxsal
 from jaxsal import cli
-from jaxsal.data import sources
+from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
 
@@ -25,7 +25,7 @@ def prepared(tmp_path_factory):
   salicon.write(folder / "salicon", size=(36, 64))
   for name in ("dhf1k", "hollywood2", "ucf", "salicon"):
     for config in ("", "/192x352"):
-      sources.prepare(name + config, folder / "data", folder / name, skip_bad=True)
+      prepare(name + config, folder / "data", folder / name, skip_bad=True)
   return folder / "data"
 
 

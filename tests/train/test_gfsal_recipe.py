@@ -13,8 +13,8 @@ from recipe import ROOT, SHRUNK
 from jaxsal import models, nn
 from jaxsal.data import sources
 from jaxsal.errors import UserError
-from jaxsal.maps import ModelMaps
-from jaxsal.models import folder, resnet
+from jaxsal.evaluation.systems import ModelMaps
+from jaxsal.models import _folder, resnet
 from jaxsal.train import log, loop
 
 
@@ -53,8 +53,8 @@ def static(tmp_path, monkeypatch):
 def test_training_and_maps(static, data_dir, tmp_path):
   workdir = tmp_path / "run"
   config = make_config(data_dir, init_from=str(static))
-  start = folder.arrays(loop._make_model(config))
-  for name, value in folder.arrays(models.load(static)).items():
+  start = _folder.arrays(loop._make_model(config))
+  for name, value in _folder.arrays(models.load(static)).items():
     np.testing.assert_array_equal(start[name], value)
     np.testing.assert_array_equal(start[name.replace("appearance", "temporal", 1)], value)
 
@@ -65,7 +65,7 @@ def test_training_and_maps(static, data_dir, tmp_path):
   trained = models.load(workdir)
   assert trained.config.flow == "dis"
   assert json.loads((workdir / "model" / "model.json").read_text())["config"]["flow"] == "dis"
-  moved = {name for name, x in folder.arrays(trained).items() if (x != start[name]).any()}
+  moved = {name for name, x in _folder.arrays(trained).items() if (x != start[name]).any()}
   assert {"fusion.conv.kernel", "fusion.conv.bias"} < moved
   for stream in ("appearance", "temporal"):  # it differs from the other stream by now
     assert f"{stream}.encoder.conv.kernel" in moved

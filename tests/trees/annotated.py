@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from tfds_builders import records
+from jaxsal.tfds_builders import records
 
 
 def images(frames, size, seed):

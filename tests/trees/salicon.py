@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from tfds_builders import records
+from jaxsal.tfds_builders import records
 from trees import annotated
 
 SPLITS = {"train": 4, "val": 3, "test": 2}

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from tfds_builders import records
+from jaxsal.tfds_builders import records
 from trees import annotated
 
 SIZE = (36, 64)

@@ -1,0 +1,8 @@
+"""`python -m jaxsal` is the command `jaxsal`."""
+
+import sys
+
+from jaxsal.cli import program
+
+if __name__ == "__main__":
+  sys.exit(program())

@@ -1,0 +1,144 @@
+"""The scores beside the bounds and beside what the papers print."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from jaxsal.data.catalogue import DATASETS
+from jaxsal.evaluation import published
+from jaxsal.evaluation.report.markup import escaped, meaning, rounded, short_name
+
+_BOUNDS = {
+  "exact density": "a ceiling: the density that simulated gaze was drawn from",
+  "exact density, blurred": "the same, blurred as the ground truth's density is",
+  "human infinite": "a ceiling: half of the observers predicts the other half",
+  "mean eye position": "a floor: the training split's mean density, for every frame",
+}
+
+
+def section(summary: Mapping[str, Any], name: str) -> str:
+  """The table of this evaluation, its bounds and the published rows; below it, folded, the rest.
+
+  Args:
+    summary: the content of `scores.json`.
+    name: what to call the evaluated system.
+  """
+  metrics = summary["metrics"]
+  dataset, _, _ = summary["dataset"].partition("/")
+  split = f"{dataset}/{summary['split']}"
+  printed = [row for row in published.rows(dataset) if not row.scores.keys().isdisjoint(metrics)]
+  usual = [row for row in printed if row.split == split and not row.selection]
+  same = published.best(row for row in usual if not row.ablation)
+
+  scores = {metric: score["mean"] for metric, score in summary["scores"].items()}
+  rows = [_row(name, "this evaluation", scores, metrics, "this")]
+  if summary["bounds"]:
+    rows.append(_group("Bounds, scored on the same frames", metrics))
+  rows += [
+    _row(bound, _BOUNDS.get(bound, ""), means, metrics)
+    for bound, means in summary["bounds"].items()
+  ]
+  for part_name, title, part in _parts(summary):
+    rows.append(_group(title, metrics))
+    rows.append(_row(name, part.get("source", {}).get("path") or "", part["scores"], metrics))
+    rows += [_row(bound, "", means, metrics) for bound, means in part["bounds"].items()]
+    of_part = [row for row in printed if (row.split, row.selection) == (split, part_name)]
+    rows += _rows(published.best(of_part), summary)
+    usual += of_part
+  if same:
+    rows.append(_group(f"Published for {_split_name(split)}; by falling NSS", metrics))
+  parts = [_note(summary, dataset, bool(printed)), _table(rows + _rows(same, summary), metrics)]
+
+  ablations = [row for row in usual if row.ablation]
+  if ablations:
+    title = f"Ablations that the papers print for {_split_name(split)}"
+    parts.append(_folded(title, _rows(ablations, summary), metrics))
+  others = [row for row in printed if row not in usual and not row.ablation]
+  for key in dict.fromkeys((row.split, row.selection) for row in others):
+    chosen = published.best(row for row in others if (row.split, row.selection) == key)
+    other, selection = key
+    title = f"Not the same frames: published for {_split_name(other)}"
+    title += f" ({escaped(selection)})" if selection else ""
+    parts.append(_folded(title, _rows(chosen, summary), metrics))
+  return "".join(parts)
+
+
+def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+  """Name, title and scores of each category of videos and of each split of a cross-validation."""
+  for name, part in summary.get("categories", {}).items():
+    yield name, escaped(f"{name.capitalize()}: {part['videos']} of the videos"), part
+  for name, part in summary.get("splits", {}).items():
+    yield name, escaped(f"Split {name}"), part
+
+
+def _note(summary: Mapping[str, Any], dataset: str, printed: bool) -> str:
+  """What to keep in mind when comparing."""
+  title = escaped(DATASETS.get(dataset, dataset))
+  if not printed:
+    return f"<p>The five papers print no scores for {title}.</p>"
+  note = (
+    "Published rows are the authors' numbers, with the digits they print and after their own "
+    "post-processing; they were not measured here."
+  )
+  usual, followed = published.protocol(dataset), summary["protocol"]["name"]
+  if followed != usual:
+    note += (
+      f" The papers score {title} by the protocol <b>{usual}</b>, this evaluation follows "
+      f"<b>{escaped(followed)}</b>: their shuffled AUCs cannot be compared."
+    )
+  return f"<p>{note}</p>"
+
+
+def _split_name(split: str) -> str:
+  dataset, _, part = split.partition("/")
+  return escaped(f"{DATASETS.get(dataset, dataset)} {part}")
+
+
+def _table(rows: Sequence[str], metrics: Sequence[str]) -> str:
+  heads = "".join(
+    f'<th scope="col">{short_name(metric)}&nbsp;{meaning(metric).good}</th>' for metric in metrics
+  )
+  return (
+    '<div class="scroll" tabindex="0"><table><thead><tr><th class="name" scope="col">Source</th>'
+    f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+  )
+
+
+def _folded(title: str, rows: Sequence[str], metrics: Sequence[str]) -> str:
+  return f"<details><summary>{title}</summary>{_table(rows, metrics)}</details>"
+
+
+def _group(title: str, metrics: Sequence[str]) -> str:
+  return f'<tr><th scope="rowgroup" colspan="{len(metrics) + 1}">{title}</th></tr>'
+
+
+def _rows(printed: Iterable[published.Row], summary: Mapping[str, Any]) -> list[str]:
+  """Published rows; what the papers say of the evaluated network stands out."""
+  source = summary["source"]
+  network = source["name"] if source["kind"] == "model" else ""
+  return [
+    _row(
+      row.model,
+      row.source,
+      row.scores,
+      summary["metrics"],
+      "same" if row.is_of(network) and not row.ablation else "",
+    )
+    for row in printed
+  ]
+
+
+def _row(
+  name: str,
+  about: str,
+  scores: Mapping[str, Decimal | float | None],
+  metrics: Sequence[str],
+  kind: str = "",
+) -> str:
+  """A row of the table. Measured numbers are rounded, printed ones keep their digits."""
+  cells = "".join(
+    f"<td>{score if isinstance(score, Decimal) else rounded(score)}</td>"
+    for score in map(scores.get, metrics)
+  )
+  about = f"<small>{escaped(about)}</small>"
+  return f'<tr class="{kind}"><th scope="row">{escaped(name)}{about}</th>{cells}</tr>'

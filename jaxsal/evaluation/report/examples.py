@@ -1,0 +1,83 @@
+"""Pictures of the videos that are predicted worst and best."""
+
+import base64
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from jaxsal.evaluation.report import results
+from jaxsal.evaluation.report.markup import counted, escaped, rounded, short_name
+
+# So many of the worst videos, and of the best.
+_EXAMPLES = 4
+
+
+def section(found: results.Results) -> str:
+  """Frame, ground truth and prediction of some videos, chosen by NSS where there is NSS."""
+  metrics, videos = found.summary["metrics"], found.summary["videos"]
+  metric = "nss" if "nss" in metrics else metrics[0]
+  ranked = sorted(
+    (i for i, video in enumerate(videos) if video["scores"][metric] is not None),
+    key=lambda i: videos[i]["scores"][metric],
+  )
+  if not ranked:
+    return f"<p>No video has a value of {short_name(metric)}.</p>"
+  worst = ranked[: min(_EXAMPLES, len(ranked) // 2)]
+  best = ranked[len(worst) :][-_EXAMPLES:][::-1]
+  parts = [
+    f"<p>By the mean {short_name(metric)} of a video. Rings are fixations, the ground truth is the "
+    "density made of them, and both maps are scaled to their own maximum. Where the density itself "
+    "is spread thin, no map scores well: look there before blaming the prediction.</p>"
+    '<p class="legend">lowest <i></i> highest</p>'
+  ]
+  for title, numbers in (("Worst", worst), ("Best", best)):
+    if numbers:
+      parts.append(f"<h3>{title}</h3>")
+    parts += [_card(found, number, metric) for number in numbers]
+  return "".join(parts)
+
+
+def _card(found: results.Results, number: int, metric: str) -> str:
+  video = found.summary["videos"][number]
+  header = (
+    f'<h4><a href="#video-{number}">{escaped(video["name"])}</a></h4><span class="numbers">mean '
+    f"{short_name(metric)} <b>{rounded(video['scores'][metric])}</b>, "
+    f"{counted(video['frames'], 'frame')}</span>"
+  )
+  example = found.example(number)
+  if example is None:
+    return f'<article class="example">{header}<p>No frame of it was stored.</p></article>'
+  fixations, score = example.fixations, rounded(example.scores[metric])
+  figures = "".join(
+    f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+    for picture, caption in (
+      (_picture(example.frame, "frame"), f"Frame {example.number:,}"),
+      (
+        _picture(example.density, "ground truth", fixations),
+        f"Ground truth, {counted(len(fixations), 'fixation')}",
+      ),
+      (
+        _picture(example.prediction, "prediction"),
+        f"Prediction, {short_name(metric)} of this frame {score}",
+      ),
+    )
+  )
+  return f'<article class="example">{header}<div class="pictures">{figures}</div></article>'
+
+
+def _picture(image: np.ndarray, label: str, fixations: Iterable[np.ndarray] = ()) -> str:
+  """An image [h, w, 3] in B, G, R as SVG that holds its bytes, with rings around fixations."""
+  height, width = image.shape[:2]
+  _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
+  data = base64.b64encode(encoded).decode()
+  rings = "".join(
+    f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{width / 90:.1f}" '
+    f'stroke-width="{width / share:.2f}"/>'
+    for x, y in fixations
+    for kind, share in (("halo", 110), ("fixation", 260))
+  )
+  return (
+    f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+    f'<image width="{width}" height="{height}" href="data:image/jpeg;base64,{data}"/>{rings}</svg>'
+  )

@@ -1,0 +1,144 @@
+"""The page as a whole, its metrics, its protocol and its table of videos.
+
+Names come from disk: whatever is text goes through `escaped`.
+"""
+
+import importlib.resources
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxsal import files
+from jaxsal.data.catalogue import DATASETS
+from jaxsal.evaluation import published
+from jaxsal.evaluation.report import comparison, examples, histogram, results
+from jaxsal.evaluation.report.markup import counted, escaped, meaning, rounded, short_name
+
+_PROTOCOL = {
+  "frames": "Frames",
+  "mean": "Mean",
+  "nan_policy": "Undefined values",
+  "other_map": "Other map of the shuffled AUC",
+  "resize": "Resizing",
+  "post_processing": "Post-processing",
+}
+
+
+def write(out: str | Path) -> Path:
+  """Writes `report.html` beside the scores of an evaluation.
+
+  Args:
+    out: folder of `jaxsal evaluate`, with `scores.json` and `videos/*.npz`.
+
+  Returns:
+    The path of the page. It is one file and loads nothing.
+
+  Raises:
+    UserError: `out` holds no finished evaluation.
+  """
+  out = Path(out)
+  found = results.read(out)
+  summary = found.summary
+  name = _source_name(summary["source"])
+  dataset, _, _ = summary["dataset"].partition("/")
+  page = string.Template(_resource("page.html")).substitute(
+    css=_resource("page.css"),
+    js=_resource("page.js"),
+    title=escaped(f"{name} on {DATASETS.get(dataset, dataset)}, {summary['split']}"),
+    videos_count=counted(len(summary["videos"]), "video"),
+    scored=f"{summary['scored_frames']:,}",
+    frames=counted(summary["frames"], "frame"),
+    facts=_facts(summary),
+    metrics="".join(_metric(metric, found) for metric in summary["metrics"]),
+    comparison=comparison.section(summary, name),
+    protocol_name=escaped(summary["protocol"]["name"]),
+    protocol=_definitions({_PROTOCOL[key]: summary["protocol"][key] for key in _PROTOCOL}),
+    examples=examples.section(found),
+    videos=_videos(summary),
+    version=escaped(summary["jaxsal"]),
+  )
+  path = out / "report.html"
+  files.write_text(path, page)
+  return path
+
+
+def _resource(name: str) -> str:
+  return importlib.resources.files("jaxsal.evaluation.report").joinpath(name).read_text("utf-8")
+
+
+def _source_name(source: Mapping[str, Any]) -> str:
+  match source["kind"]:
+    case "model":
+      return published.NETWORKS.get(source["name"], source["name"])
+    case "maps":
+      return f"Maps “{source['name']}”"
+  return source["name"].capitalize()
+
+
+def _facts(summary: Mapping[str, Any]) -> str:
+  source = summary["source"]
+  facts = {source["kind"].capitalize(): source["path"] or source["name"]}
+  if source["weights_sha256"]:
+    facts["Weights (SHA-256)"] = source["weights_sha256"][:12]
+  facts["Data set"] = f"{summary['dataset']}, {summary['split']}"
+  facts["Protocol"] = summary["protocol"]["name"]
+  return _definitions(facts)
+
+
+def _definitions(items: Mapping[str, str]) -> str:
+  return "".join(
+    f"<div><dt>{escaped(term)}</dt><dd>{escaped(definition)}</dd></div>"
+    for term, definition in items.items()
+  )
+
+
+def _metric(metric: str, found: results.Results) -> str:
+  """The card of a metric: score, distribution over frames, meaning."""
+  score, short, about = found.summary["scores"][metric], short_name(metric), meaning(metric)
+  direction = "higher is better" if about.good == "↑" else "lower is better"
+  chart = histogram.svg(found.values[metric], score["mean"], f"{short} of single frames")
+  return (
+    f'<article class="metric"><h3>{short} <small>{about.good} {direction}</small></h3>'
+    f'<p class="name">{about.name}</p><p class="value">{rounded(score["mean"])}</p>{chart}'
+    f'<p class="meaning">{about.text}</p>'
+    f'<p class="count">{counted(score["count"], "frame")}, {score["dropped"]:,} dropped</p>'
+    "</article>"
+  )
+
+
+def _videos(summary: Mapping[str, Any]) -> str:
+  """The table of all videos, which the page's script sorts."""
+  metrics, videos = summary["metrics"], summary["videos"]
+  ranges = {}
+  for metric in metrics:
+    known = [score for video in videos if (score := video["scores"][metric]) is not None]
+    ranges[metric] = min(known, default=0), max(known, default=0)
+  columns = ["#", "Video", "Frames", *map(short_name, metrics), "Dropped"]
+  heads = "".join(
+    f'<th scope="col"{kind}><button type="button">{column}</button></th>'
+    for column in columns
+    for kind in [' class="name"' if column == "Video" else ""]
+  )
+  rows = []
+  for i, video in enumerate(videos):
+    cells = "".join(_bar(video["scores"][metric], *ranges[metric]) for metric in metrics)
+    dropped = max(video["dropped"].values(), default=0)
+    rows.append(
+      f'<tr id="video-{i}"><td data-value="{i}">{i}</td>'
+      f'<th scope="row">{escaped(video["name"])}</th>'
+      f'<td data-value="{video["frames"]}">{video["frames"]:,}</td>{cells}'
+      f'<td data-value="{dropped}">{dropped:,}</td></tr>'
+    )
+  return (
+    '<div class="scroll tall" tabindex="0"><table class="sortable"><thead>'
+    f"<tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+  )
+
+
+def _bar(value: float | None, low: float, high: float) -> str:
+  """A cell with a bar that is full at the column's highest value and gone at its lowest."""
+  if value is None:
+    return f'<td data-value="">{rounded(value)}</td>'
+  share = 100 * (value - low) / (high - low) if high > low else 100
+  return f'<td class="bar" style="--v:{share:.0f}" data-value="{value!r}">{rounded(value)}</td>'

@@ -1,0 +1,17 @@
+"""TFDS builder of Coutrot 1: `jaxsal prepare coutrot1 --from=DOWNLOADED --data-dir=DATA`."""
+
+from jaxsal.tfds_builders import stavis
+from jaxsal.tfds_builders.video_builder import Register
+
+
+class Builder(stavis.StavisBuilder):
+  """Coutrot 1 in the distribution of STAViS: splits `train_1`, `test_1`, .. `test_3`."""
+
+  DATABASE = "Coutrot_db1"
+  HOMEPAGE = "http://cvsp.cs.ntua.gr/research/stavis"
+  DESCRIPTION = "60 clips of one or several moving objects, landscapes and faces."
+  CITATION = (
+    "A. Coutrot, N. Guyader. How Saliency, Faces, and Sound Influence Gaze in Dynamic Social"
+    " Scenes. Journal of Vision 14(8), 2014."
+  )
+  REGISTER = {stavis.FULL: Register(60, None)}  # noqa: RUF012 (videos of the fold lists)

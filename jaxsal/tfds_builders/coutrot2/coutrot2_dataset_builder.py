@@ -1,0 +1,17 @@
+"""TFDS builder of Coutrot 2: `jaxsal prepare coutrot2 --from=DOWNLOADED --data-dir=DATA`."""
+
+from jaxsal.tfds_builders import stavis
+from jaxsal.tfds_builders.video_builder import Register
+
+
+class Builder(stavis.StavisBuilder):
+  """Coutrot 2 in the distribution of STAViS: splits `train_1`, `test_1`, .. `test_3`."""
+
+  DATABASE = "Coutrot_db2"
+  HOMEPAGE = "http://cvsp.cs.ntua.gr/research/stavis"
+  DESCRIPTION = "15 clips of four persons in a meeting, watched by 40 persons."
+  CITATION = (
+    "A. Coutrot, N. Guyader. Multimodal Saliency Models for Videos. From Human Attention to"
+    " Computational Attention, Springer, 2016."
+  )
+  REGISTER = {stavis.FULL: Register(15, None)}  # noqa: RUF012 (videos of the fold lists)

@@ -1,0 +1,188 @@
+"""The base of the builders of the audio-visual sets, which read the distribution of STAViS.
+
+    video_frames/AVAD/V1_Speech1/img_00001.jpg
+    video_audio/AVAD/V1_Speech1/V1_Speech1.wav
+    annotations/AVAD/V1_Speech1/fixMap_00001.mat       fixations, variable eyeMap, binary
+    annotations/AVAD/V1_Speech1/maps/eyeMap_00001.jpg  density
+    fold_lists/AVAD_list_train_1_fps.txt               lines "name frames fps", some empty
+
+The six databases lie side by side in one folder, from which each builder takes its own. A list may
+promise more frames than there are maps: the frames that have image, density and fixations count.
+"""
+
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from jaxsal.console import console
+from jaxsal.data import transforms
+from jaxsal.tfds_builders import annotations, records, video_builder
+from jaxsal.tfds_builders.annotations import Frame, Recording
+
+# The stored split, of which the folds are lists.
+FULL = "full"  # "all" is TFDS's own word
+FOLDS = tuple(f"{part}_{number}" for number in (1, 2, 3) for part in ("train", "test"))
+
+
+class Row(NamedTuple):
+  """What a fold list says of a video."""
+
+  frames: int
+  fps: float
+
+
+class StavisBuilder(video_builder.VideoBuilder, skip_registration=True):
+  """A database of the distribution: each video once, and the folds as lists of them.
+
+  Attributes:
+    DATABASE: what the folders and the fold lists call it.
+    FOLDS: its lists.
+  """
+
+  MANUAL_DOWNLOAD_INSTRUCTIONS = """
+  Fetch frames, audio, annotations and fold lists as the authors of STAViS distribute them,
+  cvsp.cs.ntua.gr/research/stavis, and unpack them into one folder, with `video_frames/`,
+  `video_audio/`, `annotations/` and `fold_lists/` in it.
+  """
+  ANNOTATED = (FULL,)
+  SOUND = True
+  PROTOCOL = "stavis"
+  DATABASE: str
+  FOLDS = FOLDS
+
+  def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
+    listed: dict[str, Row] = {}
+    for fold in self.FOLDS:
+      listed = read_fold(folder, self.DATABASE, fold, problems) | listed
+    found = [find(folder, self.DATABASE, name, listed[name], problems) for name in sorted(listed)]
+    recordings = [recording for recording in found if recording is not None]
+    shorter = [r for r in recordings if r.frames < listed[r.name].frames]
+    if shorter:
+      frames = sum(listed[r.name].frames - r.frames for r in shorter)
+      console.print(
+        f"{len(shorter)} of {len(recordings)} videos are shorter than the fold lists say, by"
+        f" {frames} frames in all",
+        highlight=False,
+        soft_wrap=True,
+      )
+    return {FULL: recordings}
+
+  def _lists(
+    self, folder: pathlib.Path, found: dict[str, list[Recording]], problems: list[str]
+  ) -> dict[str, records.Lists]:
+    folds = {fold: read_fold(folder, self.DATABASE, fold, []) for fold in self.FOLDS}
+    return {FULL: {fold: dict.fromkeys(rows) for fold, rows in folds.items()}}
+
+  def _frames(self, recording: Recording) -> Iterator[Frame]:
+    return read(recording)
+
+
+def read_fold(
+  folder: pathlib.Path, database: str, fold: str, problems: list[str]
+) -> dict[str, Row]:
+  """The videos of a fold list, by name; what is wrong with it goes into `problems`."""
+  rows = {}
+  path = folder / "fold_lists" / f"{database}_list_{fold}_fps.txt"
+  for place, line in read_lines(path, problems):
+    try:
+      name, frames, fps = line.split()
+      rows[name] = Row(int(frames), float(fps))
+    except ValueError:
+      problems.append(f'{place}: {line!r} must be "name frames fps"')
+  return rows
+
+
+def read_lines(path: pathlib.Path, problems: list[str]) -> Iterator[tuple[str, str]]:
+  """The lines of a list that are not empty, each with its place for messages."""
+  if not path.is_file():
+    problems.append(f"{path} is missing")
+    return
+  for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+    if line.strip():
+      yield f"{path}, line {number}", line.strip()
+
+
+def find(
+  folder: pathlib.Path,
+  database: str,
+  name: str,
+  row: Row,
+  problems: list[str],
+  *,
+  title: str | None = None,
+) -> Recording | None:
+  """A video, or None and a line in `problems` if something of it is missing.
+
+  Args:
+    folder: of the distribution.
+    database: in which the video is.
+    name: of the video.
+    row: of a fold list.
+    problems: gets the line.
+    title: what the data set calls the video, if not by its name.
+  """
+  images = folder / "video_frames" / database / name
+  fixations = folder / "annotations" / database / name
+  maps, sound = fixations / "maps", folder / "video_audio" / database / name / f"{name}.wav"
+  numbers = [
+    _numbers(images, "img_", ".jpg"),
+    _numbers(maps, "eyeMap_", ".jpg"),
+    _numbers(fixations, "fixMap_", ".mat"),
+  ]
+  for path, there in zip((images, maps, fixations), numbers):
+    if not there:
+      problems.append(f"{name}: no files in {path}")
+      return None
+  whole = set.intersection(*numbers) & set(range(1, row.frames + 1))
+  if gaps := set(range(1, max(whole, default=1) + 1)) - whole:
+    problems.append(
+      f"{name}: image, density or fixations are missing of frame {video_builder.missing(gaps, 5)}"
+    )
+    return None
+  return Recording(
+    name=title or name,
+    frames=len(whole),
+    images=images,
+    maps=maps,
+    fixations=fixations,
+    fps=row.fps,
+    sound=sound if sound.exists() else None,
+  )
+
+
+def read(recording: Recording) -> Iterator[Frame]:
+  """The frames of a video, decoded and checked.
+
+  An image of another size than its density takes the density's: that is where scores are measured.
+
+  Raises:
+    UserError: a file cannot be read or does not fit the others; it is named.
+  """
+  size = None
+  for number in range(1, recording.frames + 1):
+    density_path = recording.maps / f"eyeMap_{number:05}.jpg"
+    density = annotations.decode(density_path.read_bytes(), cv2.IMREAD_GRAYSCALE, density_path)
+    size = size or density.shape
+    annotations.check_size(density, size, density_path, "the video's first density")
+
+    fixation_path = recording.fixations / f"fixMap_{number:05}.mat"
+    (fixated,) = annotations.read_mat(fixation_path, "eyeMap")
+    annotations.check_size(fixated, size, fixation_path, "its density")
+    fixations = annotations.points_of(fixated)
+
+    image_path = recording.images / f"img_{number:05}.jpg"
+    jpeg = image_path.read_bytes()
+    image = annotations.decode(jpeg, cv2.IMREAD_COLOR_RGB, image_path)
+    if image.shape[:2] != size:
+      image, jpeg = transforms.resize(image, size), None
+    yield Frame(image, jpeg, density.astype(np.float32), None, fixations, np.zeros((0, 3)))
+
+
+def _numbers(folder: pathlib.Path, prefix: str, suffix: str) -> set[int]:
+  """The numbers of the files PREFIX00001SUFFIX, .. of a folder."""
+  stems = (path.stem for path in annotations.files(folder, suffix))
+  names = (stem.removeprefix(prefix) for stem in stems if stem.startswith(prefix))
+  return {int(name) for name in names if name.isdecimal()}
