@@ -7,12 +7,23 @@ from typing import TypeVar
 
 import rich.console
 import rich.progress
+import rich.table
 
 T = TypeVar("T")
 
 console = rich.console.Console()
 # Seconds between lines where there is no terminal to redraw (a log file, CI, a notebook's `!`).
 _PLAIN_INTERVAL = 10.0
+
+
+def say(text: str) -> None:
+  """Prints text as it is: brackets are no markup, numbers get no colour, long lines stay whole."""
+  console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: rich.table.Table) -> None:
+  """Prints a table, as wide as the terminal allows."""
+  console.print(table)
 
 
 @contextlib.contextmanager
@@ -82,7 +93,7 @@ class Progress:
 
   def print(self, line: str) -> None:
     """Prints a line above the bar."""
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    say(line)
 
   def close(self) -> None:
     if self._bar is not None:

@@ -96,6 +96,16 @@ class SaliencyModel(nnx.Module):
     """The parts that published weights of an encoder initialise."""
     return (self.encoder,)
 
+  def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of what `from_batch` takes: `frames`, and `waveform` or `flow` if needed."""
+    struct = jax.ShapeDtypeStruct
+    spec = {"frames": struct((batch_size, self.length, *self.size, 3), jnp.uint8)}
+    if self.samples:
+      spec["waveform"] = struct((batch_size, self.samples), jnp.float32)
+    if self.needs_flow:
+      spec["flow"] = struct((batch_size, *self.size, 3), jnp.uint8)
+    return spec
+
   def normalise(self, frames: jax.Array) -> jax.Array:
     """Frames [..., 3] in R, G, B, uint8 -> float32 in the network's own constants."""
     mean = jnp.asarray(self.mean, jnp.float32)
