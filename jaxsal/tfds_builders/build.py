@@ -11,7 +11,7 @@ from jaxsal import tfds_builders
 from jaxsal.console import console
 from jaxsal.data.sources import parse_name
 from jaxsal.errors import UserError
-from jaxsal.models import _flow
+from jaxsal.tfds_builders.video_builder import Register
 
 # So many lines say what is not in a set that was built from an incomplete download.
 _SKIPPED_SHOWN = 5
@@ -48,11 +48,6 @@ def prepare(
       incomplete or damaged.
   """
   name, config = parse_name(dataset)
-  if name not in known_datasets():
-    raise UserError(
-      f"Data set {dataset!r} is unknown: the sets that can be prepared are"
-      f" {', '.join(known_datasets())}."
-    )
   builder_class = _builder_class(name)
   if config and config not in builder_class.builder_configs:
     configs = ", ".join(f"{name}/{config}" for config in builder_class.builder_configs)
@@ -92,6 +87,8 @@ def _check_flow(
       f"{builder.info.full_name} holds no optical flow: leave out --flow-from, or prepare a"
       " configuration that holds it, such as dhf1k/480x640."
     )
+  from jaxsal.models import _flow  # imports JAX, which builds without a PWC-Net do not need
+
   method = builder.info.metadata["flow"]
   if directory.exists() and method != _flow.estimator(flow_from).method:
     raise UserError(
@@ -154,5 +151,45 @@ def known_datasets() -> list[str]:
   return sorted(module.name for module in modules if module.ispkg)
 
 
+def count_videos(dataset: str, split: str = "train") -> int:
+  """Returns the number of videos of a split or list in a complete download.
+
+  A video of Hollywood-2 is a shot, and one of SALICON is an image.
+
+  Args:
+    dataset: `name` or `name/config` of a data set that is downloaded, as in `dhf1k`.
+    split: name of a split or list, as in `train` or `train_1`.
+
+  Raises:
+    UserError: the data set or the size of the split is not known.
+  """
+  return _register(dataset, split).videos
+
+
+def count_frames(dataset: str, split: str = "train") -> int | None:
+  """Returns the number of frames of a split or list in a complete download; None if unknown.
+
+  The arguments and errors are those of `count_videos`.
+  """
+  return _register(dataset, split).frames
+
+
+def _register(dataset: str, split: str) -> Register:
+  name, _ = parse_name(dataset)
+  builder_class = _builder_class(name)
+  registers = getattr(builder_class, "REGISTER", {}) | getattr(builder_class, "LISTS", {})
+  if split not in registers:
+    raise UserError(
+      f"The size of split {split!r} of {name} is not known; known splits:"
+      f" {', '.join(registers) or 'none'}."
+    )
+  return registers[split]
+
+
 def _builder_class(name: str) -> type[tfds.core.DatasetBuilder]:
+  if name not in known_datasets():
+    raise UserError(
+      f"Data set {name!r} is unknown: the sets that can be prepared are"
+      f" {', '.join(known_datasets())}."
+    )
   return importlib.import_module(f"jaxsal.tfds_builders.{name}.{name}_dataset_builder").Builder

@@ -17,7 +17,7 @@ import pathlib
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -101,7 +101,9 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   A subclass says with `_recordings` what should be there.
 
   Attributes:
-    REGISTER: split -> what a complete download has.
+    REGISTER: number of videos and frames of each split in a complete download.
+    LISTS: number of videos and frames of lists (parts of splits), where their size is known. Builds
+      are not checked against it.
     ANNOTATED: the splits whose densities and fixations are public.
     GAZE: whether the gaze of each observer may be there.
     SOUND: whether the videos have sound, which their networks need.
@@ -115,6 +117,7 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   HOMEPAGE: str
   CITATION: str
   REGISTER: dict[str, Register]
+  LISTS: ClassVar[dict[str, Register]] = {}
   ANNOTATED: tuple[str, ...]
   GAZE = False
   SOUND = False

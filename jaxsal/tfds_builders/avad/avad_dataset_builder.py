@@ -17,3 +17,7 @@ class Builder(stavis.StavisBuilder):
     " 13(1), 2017."
   )
   REGISTER = {stavis.FULL: Register(45, None)}  # noqa: RUF012 (videos of the fold lists)
+  LISTS = {  # noqa: RUF012 (videos of the first fold lists)
+    "train_1": Register(30, None),
+    "test_1": Register(15, None),
+  }

@@ -15,3 +15,7 @@ class Builder(stavis.StavisBuilder):
     " Scenes. Journal of Vision 14(8), 2014."
   )
   REGISTER = {stavis.FULL: Register(60, None)}  # noqa: RUF012 (videos of the fold lists)
+  LISTS = {  # noqa: RUF012 (videos of the first fold lists)
+    "train_1": Register(40, None),
+    "test_1": Register(20, None),
+  }

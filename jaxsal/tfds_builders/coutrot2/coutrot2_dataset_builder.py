@@ -15,3 +15,7 @@ class Builder(stavis.StavisBuilder):
     " Computational Attention, Springer, 2016."
   )
   REGISTER = {stavis.FULL: Register(15, None)}  # noqa: RUF012 (videos of the fold lists)
+  LISTS = {  # noqa: RUF012 (videos of the first fold lists)
+    "train_1": Register(10, None),
+    "test_1": Register(5, None),
+  }

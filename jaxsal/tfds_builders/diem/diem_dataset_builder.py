@@ -27,6 +27,9 @@ class Builder(stavis.StavisBuilder):
     " Viewing is Predicted by Motion. Cognitive Computation 3(1), 2011."
   )
   REGISTER = {stavis.FULL: Register(81, None)}  # noqa: RUF012 (videos of the fold lists)
+  LISTS = {  # noqa: RUF012 (AViNet's paper, section 4.1)
+    fold: Register(64 if fold.startswith("train") else 17, None) for fold in (*FOLDS, *stavis.FOLDS)
+  }
 
   def _lists(
     self, folder: pathlib.Path, found: dict[str, list[Recording]], problems: list[str]

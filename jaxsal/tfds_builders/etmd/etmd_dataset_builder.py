@@ -15,3 +15,7 @@ class Builder(stavis.StavisBuilder):
     " Visual Saliency Estimation. Signal Processing: Image Communication 38, 2015."
   )
   REGISTER = {stavis.FULL: Register(12, None)}  # noqa: RUF012 (videos of the fold lists)
+  LISTS = {  # noqa: RUF012 (videos of the first fold lists)
+    "train_1": Register(8, None),
+    "test_1": Register(4, None),
+  }

@@ -15,3 +15,7 @@ class Builder(stavis.StavisBuilder):
     " ECCV 2014. Eye tracking: A. Tsiami, P. Koutras, P. Maragos. STAViS. CVPR 2020."
   )
   REGISTER = {stavis.FULL: Register(25, None)}  # noqa: RUF012 (videos of the fold lists)
+  LISTS = {  # noqa: RUF012 (videos of the first fold lists)
+    "train_1": Register(17, None),
+    "test_1": Register(8, None),
+  }
