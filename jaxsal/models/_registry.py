@@ -20,6 +20,7 @@ from jaxsal.models import (
   tased,
   tsfp,
   tsfp_av,
+  unisal,
   vinet,
 )
 
@@ -35,6 +36,7 @@ MODELS: dict[str, tuple[type[nnx.Module], type, dict[str, Any]]] = {
   "tased": (tased.TASEDNet, tased.TASEDConfig, tased.VARIANTS),
   "tsfp": (tsfp.TSFPNet, tsfp.TSFPConfig, tsfp.VARIANTS),
   "tsfp_av": (tsfp_av.TSFPNetAV, tsfp_av.TSFPAVConfig, tsfp_av.VARIANTS),
+  "unisal": (unisal.UNISAL, unisal.UNISALConfig, unisal.VARIANTS),
   "vinet": (vinet.ViNet, vinet.ViNetConfig, vinet.VARIANTS),
 }
 
