@@ -11,12 +11,12 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from jaxsal import convert, losses, metrics, models
+  from jaxsal import convert, losses, metrics, models, weights
   from jaxsal.data.sources import open_split
   from jaxsal.evaluation import evaluate
-  from jaxsal.models import load
   from jaxsal.prediction import Predictor, predict
   from jaxsal.tfds_builders.build import prepare
+  from jaxsal.weights import load
 
 __all__ = [
   "Predictor",
@@ -30,6 +30,7 @@ __all__ = [
   "open_split",
   "predict",
   "prepare",
+  "weights",
 ]
 
 __version__ = importlib.metadata.version("jaxsal")
@@ -39,12 +40,12 @@ __version__ = importlib.metadata.version("jaxsal")
 _HOMES = {
   "Predictor": "jaxsal.prediction",
   "evaluate": "jaxsal.evaluation",
-  "load": "jaxsal.models",
+  "load": "jaxsal.weights",
   "open_split": "jaxsal.data.sources",
   "predict": "jaxsal.prediction",
   "prepare": "jaxsal.tfds_builders.build",
 }
-_MODULES = ("convert", "losses", "metrics", "models")
+_MODULES = ("convert", "losses", "metrics", "models", "weights")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxsal.convert import torch_file
 from jaxsal.errors import UserError
 
 # Where training scripts put the state dict among their other things.
@@ -62,17 +63,11 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_torch(path: pathlib.Path) -> Any:
   try:
-    import torch
-  except ImportError as e:
-    raise UserError(
-      f"reading {path} needs PyTorch: pip install 'jaxsal[torch]', or give a .safetensors file"
-    ) from e
-  try:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch_file.load(path)
   except pickle.UnpicklingError as e:
     raise UserError(
       f"{path} is refused: to read it, code in it would have to run, or it is not a PyTorch file "
       f"({str(e).splitlines()[0]}). Save the state dict alone: torch.save(model.state_dict(), FILE)"
     ) from e
-  except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as e:
+  except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
     raise UserError(f"{path} is not a PyTorch checkpoint, or is damaged ({e})") from e

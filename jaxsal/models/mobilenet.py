@@ -189,9 +189,7 @@ def encoder_table(name: str) -> Iterator[Entry]:
   yield from unit(f"{name}.{last}", (f"unit{last}",), "0", "1")
 
 
-def inverted_residual_table(
-  name: str, path: tuple[str, ...], expansion: int
-) -> Iterator[Entry]:
+def inverted_residual_table(name: str, path: tuple[str, ...], expansion: int) -> Iterator[Entry]:
   """Names within one inverted residual: indices in its PyTorch Sequential."""
   index = 0
   if expansion != 1:

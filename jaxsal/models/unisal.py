@@ -7,7 +7,7 @@ own (section 3.3).
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 
 import jax
@@ -18,7 +18,7 @@ from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import mobilenet
 from jaxsal.models._base import SaliencyConfig, SaliencyModel
-from jaxsal.models._table import Entry, batch_norm, conv2d, under, unused
+from jaxsal.models._table import Entry, batch_norm, conv2d, under
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import filled
 
@@ -233,12 +233,12 @@ class UNISAL(SaliencyModel):
       last + _GAUSSIANS, recurrent, 1, 1, config.dtype, rngs, skip=False
     )
     self.rnn = ConvGRU(recurrent, config, rngs)
-    self.post_rnn = nn.Conv2d(recurrent, recurrent, 1, use_bias=False, dtype=config.dtype, rngs=rngs)
+    self.post_rnn = nn.Conv2d(
+      recurrent, recurrent, 1, use_bias=False, dtype=config.dtype, rngs=rngs
+    )
     self.post_rnn_bn = DomainBatchNorm(recurrent, config)
     self.skip2 = Skip(kept2, c(_SKIP2), c(_DECODED2), config, rngs)
-    self.upsampling2 = DomainInvertedResidual(
-      recurrent + c(_DECODED2), c(_DECODED2), config, rngs
-    )
+    self.upsampling2 = DomainInvertedResidual(recurrent + c(_DECODED2), c(_DECODED2), config, rngs)
     self.skip4 = Skip(kept4, c(_SKIP4), c(_DECODED4), config, rngs)
     self.post_upsampling2 = DomainInvertedResidual(
       c(_DECODED2) + c(_DECODED4), c(_DECODED4), config, rngs
@@ -292,9 +292,7 @@ class UNISAL(SaliencyModel):
       x += jax.nn.relu6(self.post_rnn_bn(y, domain)).astype(x.dtype)
     return self.decode(x, features, (h, w)).reshape(b, t, h, w), state
 
-  def decode(
-    self, x: jax.Array, features: mobilenet.Features, size: tuple[int, int]
-  ) -> jax.Array:
+  def decode(self, x: jax.Array, features: mobilenet.Features, size: tuple[int, int]) -> jax.Array:
     """Features of frames at 1/32 and the encoder's outputs -> log-densities [n, h, w], float32."""
     domain = self.config.domain
     x = nn.resize(x, features.x2.shape[1:3])
