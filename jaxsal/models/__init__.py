@@ -1,7 +1,7 @@
 """The networks, by name: create them, save them, load them."""
 
 from jaxsal.models._base import AudioVisualModel, SaliencyConfig, SaliencyModel
-from jaxsal.models._folder import copy_weights, load, save
+from jaxsal.models._folder import arrays, copy_weights, load, save, set_arrays
 from jaxsal.models._registry import MODELS, configure, create
 
 __all__ = [
@@ -9,9 +9,11 @@ __all__ = [
   "AudioVisualModel",
   "SaliencyConfig",
   "SaliencyModel",
+  "arrays",
   "configure",
   "copy_weights",
   "create",
   "load",
   "save",
+  "set_arrays",
 ]
