@@ -77,7 +77,7 @@ def test_the_authors_blocks():
     priors = model.priors(features.x1.shape[1:3], domain)[None]
     x = model.post_cnn(jnp.concatenate([features.x1, priors], axis=-1))
     states, _ = model.rnn(x[:, None], jnp.zeros_like(x), domain)
-    y = x + jax.nn.relu6(model.post_rnn_bn(model.post_rnn(states[:, 0]), domain))
+    y = jax.nn.relu6(model.post_rnn_bn(model.post_rnn(states[:, 0]), domain))
     return {
       "cnn_1x": features.x1,
       "post_cnn": x,
@@ -117,9 +117,9 @@ def test_a_state_dict_of_the_whole_network(tmp_path):
     )
     for name, value in torch_file.load(path).items():
       np.testing.assert_array_equal(value, there[name])
-    again = convert.from_torch("unisal", path, variant="tiny")
+    again = models.arrays(convert.from_torch("unisal", path, variant="tiny"))
     for name, value in models.arrays(model).items():
-      np.testing.assert_array_equal(models.arrays(again)[name], value)
+      np.testing.assert_array_equal(again[name], value)
 
 
 def frames(t, size=(32, 64), seed=0):
@@ -138,7 +138,7 @@ def test_a_density_for_every_frame():
   np.testing.assert_allclose(np.exp(found.astype(np.float64)).sum((1, 2)), 1, atol=1e-5)
   maps = tiny()(tiny().normalise(frames(3)[None]))
   assert maps.shape == (1, 32, 64)
-  np.testing.assert_allclose(maps[0], np.exp(found[-1] - found[-1].max()), atol=1e-6)
+  np.testing.assert_allclose(maps[0], np.exp(found[-1] - found[-1].max()), atol=1e-5)
 
 
 def test_frames_may_come_in_any_portions():
