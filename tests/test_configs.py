@@ -2,6 +2,8 @@
 
 import pathlib
 import runpy
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -45,6 +47,16 @@ def test_recipe(name, arg):
   started = bool(config.init_from), bool(config.encoder_weights)
   expected = {"demo": (False, False), first: (False, True)}.get(arg, (True, False))
   assert started == expected
+
+
+def test_a_recipe_loads_without_jax():
+  """Errors in flags come before the seconds that JAX takes to start."""
+  program = (
+    "import runpy, sys\n"
+    f"runpy.run_path({str(CONFIGS / 'gfsal.py')!r})['get_config']('mixed')\n"
+    "sys.exit('jax' in sys.modules)"
+  )
+  subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_papers_rates():

@@ -166,12 +166,15 @@ def count_videos(dataset: str, split: str = "train") -> int:
   return _register(dataset, split).videos
 
 
-def count_frames(dataset: str, split: str = "train") -> int | None:
-  """Returns the number of frames of a split or list in a complete download; None if unknown.
+def count_frames(dataset: str, split: str = "train") -> int:
+  """Returns the number of frames of a split or list in a complete download.
 
   The arguments and errors are those of `count_videos`.
   """
-  return _register(dataset, split).frames
+  frames = _register(dataset, split).frames
+  if frames is None:
+    raise UserError(f"The number of frames in split {split!r} of {dataset} is not known.")
+  return frames
 
 
 def _register(dataset: str, split: str) -> Register:

@@ -10,8 +10,6 @@ TRAINING = {
   "hollywood2": (2699, 192_661),
   "ucf": (103, 6501),
   "salicon": (10_000, 10_000),
-  "ave": (92, None),
-  "ledov": (461, None),
 }
 FIRST_FOLDS = {"avad": 30, "coutrot1": 40, "coutrot2": 10, "diem": 64, "etmd": 8, "summe": 17}
 
@@ -19,12 +17,12 @@ FIRST_FOLDS = {"avad": 30, "coutrot1": 40, "coutrot2": 10, "diem": 64, "etmd": 8
 def test_sizes_of_training_sets():
   for name, size in TRAINING.items():
     assert (count_videos(name), count_frames(f"{name}/224x384")) == size
+  assert (count_videos("ave"), count_videos("ledov")) == (92, 461)
 
 
 @pytest.mark.parametrize("name", FIRST_FOLDS)
 def test_first_folds_are_the_whole_set(name):
   assert count_videos(name, "train_1") == FIRST_FOLDS[name]
-  assert count_frames(name, "train_1") is None
   folds = count_videos(name, "train_1") + count_videos(name, "test_1")
   assert folds == count_videos(name, "full")
 
@@ -36,3 +34,5 @@ def test_unknown_sizes():
     count_videos("demo")
   with pytest.raises(UserError, match="'nothing' is unknown"):
     count_videos("nothing")
+  with pytest.raises(UserError, match="frames in split 'train' of ave is not known"):
+    count_frames("ave")
