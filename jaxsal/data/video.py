@@ -77,13 +77,18 @@ class DamagedVideo(UserError):
     )
 
 
-def probe(path: str | Path) -> VideoInfo:
-  """Looks at a video file; decodes its first frame only.
+def probe(source: str | Path | VideoInfo) -> VideoInfo:
+  """Looks at a video file and decodes its first frame only.
+
+  Args:
+    source: path of the file, or what an earlier call returned, which is returned unread.
 
   Raises:
     UserError: the file is missing, empty, a folder, no video, or none of its frames can be decoded.
   """
-  path = Path(path)
+  if isinstance(source, VideoInfo):
+    return source
+  path = Path(source)
   with open_container(path) as container:
     stream = _video_stream(container, path)
     first = next(_decode(container, stream, path))
@@ -111,13 +116,19 @@ def probe(path: str | Path) -> VideoInfo:
     )
 
 
-def count_frames(path: str | Path) -> int:
+def count_frames(source: str | Path | VideoInfo) -> int:
   """Number of frames, counted without decoding when the container does not state it.
 
-  An estimate: edit lists and damage can make fewer frames decodable.
+  An estimate: edit lists and damage can make fewer frames decodable. A file is not opened for a
+  `VideoInfo` that has the number.
   """
-  with open_container(Path(path)) as container:
-    stream = _video_stream(container, Path(path))
+  if isinstance(source, VideoInfo):
+    if source.frames:
+      return source.frames
+    source = source.path
+  path = Path(source)
+  with open_container(path) as container:
+    stream = _video_stream(container, path)
     return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
 
 
@@ -183,8 +194,12 @@ class VideoWriter:
           writer.write(frame.image, frame.time)
   """
 
-  def __init__(self, path: str | Path, source: str | Path) -> None:
+  def __init__(self, path: str | Path, source: str | Path | VideoInfo) -> None:
     """Opens `path` for frames of the size that `source` shows.
+
+    Args:
+      path: the file to write.
+      source: path of the source video, or its `VideoInfo`; it is opened for its sound only.
 
     Raises:
       UserError: `source` cannot be read; see `probe`.
@@ -194,8 +209,7 @@ class VideoWriter:
     info = probe(source)
     self._time_base = info.time_base
     self._pad = info.height % 2, info.width % 2
-    self._source = open_container(info.path)
-    origin = origin_of(self._source, _video_stream(self._source, info.path))
+    self._source = open_container(info.path) if info.has_audio else None
 
     self._output = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
     stream = self._output.add_stream("libx264", rate=info.fps)
@@ -210,7 +224,10 @@ class VideoWriter:
     self._stream = stream
     self._reformatter = VideoReformatter()
 
-    self._sound = _sound(self._source, self._output, origin)
+    self._sound: Iterator[av.Packet] = iter(())
+    if self._source is not None:
+      origin = origin_of(self._source, _video_stream(self._source, info.path))
+      self._sound = _sound(self._source, self._output, origin)
     self._next_sound = next(self._sound, None)
 
   def write(self, image: np.ndarray, time: Fraction) -> None:
@@ -244,7 +261,8 @@ class VideoWriter:
       if error is None:
         self._partial.replace(self._path)
     finally:
-      self._source.close()
+      if self._source is not None:
+        self._source.close()
       self._partial.unlink(missing_ok=True)
 
   def _write_sound(self, until: Fraction | None) -> None:
