@@ -280,8 +280,8 @@ def test_gradients_are_finite_at_the_edges():
   @jax.jit
   def gradients(prediction):
     return {
-      metric: jax.grad(lambda p, f=f, truth=truth: f(p, maps[truth]).sum())(prediction)
-      for metric, (f, truth) in metrics.METRICS.items()
+      metric.key: jax.grad(lambda p, metric=metric: metric(p, maps).sum())(prediction)
+      for metric in metrics.TRAINING
     }
 
   for prediction in (jnp.full((2, 8, 12), 0.1), maps["prediction"]):

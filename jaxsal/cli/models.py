@@ -4,9 +4,8 @@ import rich.table
 
 from jaxsal.console import track
 from jaxsal.evaluation import published
-from jaxsal.models._base import SaliencyConfig
-from jaxsal.models._costs import cost
-from jaxsal.models._registry import MODELS
+from jaxsal.metrics import METRICS
+from jaxsal.models import MODELS, SaliencyConfig, cost
 
 
 def table(*, variants: bool) -> rich.table.Table:
@@ -19,8 +18,8 @@ def table(*, variants: bool) -> rich.table.Table:
     )
   rows = [
     (name, variant, config)
-    for name, (_, _, named) in MODELS.items()
-    for variant, config in named.items()
+    for name, row in MODELS.items()
+    for variant, config in row.variants.items()
     if variants or variant == "base"
   ]
   for name, variant, config in track(rows, "counting", len(rows), "network"):
@@ -46,4 +45,4 @@ def _published(name: str) -> str:
   if row is None:
     return ""
   order = ("nss", "cc", "sim", "auc_judd", "auc_shuffled")
-  return "  ".join(f"{published.METRICS[m]} {row.scores[m]}" for m in order if m in row.scores)
+  return "  ".join(f"{METRICS[m].title} {row.scores[m]}" for m in order if m in row.scores)

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from jaxsal import files
 from jaxsal.console import console
 from jaxsal.errors import UserError
-from jaxsal.evaluation.published import METRICS
 from jaxsal.evaluation.report import results
-from jaxsal.evaluation.report.markup import meaning
+from jaxsal.metrics import METRICS
 
 # Of more videos than this the names would overlap.
 _MOST_NAMES = 80
@@ -55,12 +54,13 @@ def compare(
   rows.sort(reverse=True)
   differences = np.array([difference for difference, _ in rows])
   means = [summary["scores"][metric]["mean"] for summary in summaries]
-  better = differences > 0 if meaning(metric).good == "↑" else differences < 0
+  about = METRICS[metric]
+  better = differences > 0 if about.higher_is_better else differences < 0
   title = (
-    f"{METRICS[metric]}: {first.name} {means[0]:.3f}, {second.name} {means[1]:.3f}; "
+    f"{about.title}: {first.name} {means[0]:.3f}, {second.name} {means[1]:.3f}; "
     f"{first.name} is better on {better.sum()} of {len(rows)} videos"
   )
-  label = f"{METRICS[metric]} of {first.name} - {METRICS[metric]} of {second.name}"
+  label = f"{about.title} of {first.name} - {about.title} of {second.name}"
   figure = _draw(differences, [name for _, name in rows], better, title, label)
   out.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing_file(out) as temporary:

@@ -14,17 +14,6 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-# Names in jaxsal, and in print.
-METRICS = {
-  "auc_judd": "AUC-J",
-  "sim": "SIM",
-  "auc_shuffled": "sAUC",
-  "cc": "CC",
-  "nss": "NSS",
-  "kl": "KL",
-  "auc_borji": "AUC-B",
-  "information_gain": "IG",
-}
 NETWORKS = {
   "avinet": "AViNet",
   "gfsal": "GFSalNet",

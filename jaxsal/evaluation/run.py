@@ -23,7 +23,7 @@ if TYPE_CHECKING:
   from jaxsal.evaluation.bounds import Bound, MeanEyePosition
   from jaxsal.evaluation.protocols import Protocol
   from jaxsal.evaluation.systems import Maps
-  from jaxsal.models._base import SaliencyModel
+  from jaxsal.models import SaliencyModel
 
 # Bounds that stand for a model, by what the command calls them.
 PSEUDO_MODELS = ("mean-eye-position", "human-infinite")

@@ -14,7 +14,6 @@ from jaxsal.data.sources import Split, Video
 from jaxsal.errors import UserError
 from jaxsal.evaluation.bounds import Bound, Frame
 from jaxsal.evaluation.protocols import Fixations
-from jaxsal.evaluation.published import METRICS
 from jaxsal.evaluation.systems import BATCH, Maps, finisher, stack
 from jaxsal.pictures import to_grey
 
@@ -47,7 +46,11 @@ class Scorer:
     """
     self._split, self._system, self._references = split, system, references
     self._fixations, self._baseline, self._blur = fixations, baseline, blur
-    self._metrics = [name for name in METRICS if name != "information_gain" or baseline is not None]
+    self._metrics = [
+      key
+      for key, metric in metrics.METRICS.items()
+      if baseline is not None or "baseline" not in metric.truth
+    ]
 
   def video(self, number: int, frames: Sequence[int], bar: Progress) -> dict[str, np.ndarray]:
     """Scores frames of a video.

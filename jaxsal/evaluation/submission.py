@@ -19,7 +19,7 @@ from jaxsal.evaluation.systems import BATCH, ModelMaps, finisher, stack
 from jaxsal.pictures import to_grey
 
 if TYPE_CHECKING:
-  from jaxsal.models._base import SaliencyModel
+  from jaxsal.models import SaliencyModel
 
 
 def submit(

@@ -15,7 +15,7 @@ from rich.text import Text
 from jaxsal import files
 from jaxsal.data.sources import Video
 from jaxsal.evaluation.protocols import Protocol
-from jaxsal.evaluation.published import METRICS
+from jaxsal.metrics import METRICS
 
 _FORMAT = 1
 
@@ -223,7 +223,7 @@ def table(summary: dict[str, Any]) -> rich.table.Table:
     f"Resized: {protocol['resize']}. Post-processing: {protocol['post_processing']}.",
   ]
   dropped = [
-    f"{METRICS[name]} {score['dropped']}"
+    f"{METRICS[name].title} {score['dropped']}"
     for name, score in summary["scores"].items()
     if score["dropped"]
   ]
@@ -239,7 +239,7 @@ def table(summary: dict[str, Any]) -> rich.table.Table:
   )
   result.add_column("")  # on a narrow terminal names are broken, never numbers
   for name in summary["metrics"]:
-    result.add_column(METRICS[name], justify="right", no_wrap=True)
+    result.add_column(METRICS[name].title, justify="right", no_wrap=True)
   own = {name: score["mean"] for name, score in summary["scores"].items()}
   _add_rows(result, summary, "", {"scores": own, "bounds": summary["bounds"]})
   for name, part in {**summary.get("categories", {}), **summary.get("splits", {})}.items():

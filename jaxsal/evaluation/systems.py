@@ -20,7 +20,7 @@ from jaxsal.prediction.predictor import Predictor
 if TYPE_CHECKING:
   import jax
 
-  from jaxsal.models._base import SaliencyModel
+  from jaxsal.models import SaliencyModel
 
 # Maps that are brought to size, and scored, together: programs are compiled for this number. With
 # 16, a CPU takes 1.7 times as long per map (benchmarks/metrics.py).
@@ -71,10 +71,7 @@ class ModelMaps:
       UserError: there is no such model, the set lacks the sound that it needs, or `flow_from` is
         not what it was trained with.
     """
-    import safetensors.numpy
-
     from jaxsal import models
-    from jaxsal.models import _flow, _folder, _registry
 
     path = str(model) if isinstance(model, str | Path) else None
     self._model = models.load(path) if path else model
@@ -82,10 +79,9 @@ class ModelMaps:
     self._flow_from, self._sharing = flow_from, sharing
     if self._model.samples and not mute:
       split.check_sound()
-    _flow.of_model(self._model, flow_from)  # raises now, and not after something was written
-    names = {network: name for name, (network, *_) in _registry.MODELS.items()}
-    # The digest of the model folder's own file, also where the network never was in a file.
-    weights = hashlib.sha256(safetensors.numpy.save(_folder.arrays(self._model))).hexdigest()
+    models.flow_of(self._model, flow_from)  # raises now, and not after something was written
+    names = {row.network: name for name, row in models.MODELS.items()}
+    weights = models.weights_sha256(self._model)
     self.about = {
       "kind": "model",
       "name": names.get(type(self._model), type(self._model).__name__),

@@ -8,6 +8,7 @@ import pytest
 
 from jaxsal.data.catalogue import DATASETS
 from jaxsal.evaluation import published
+from jaxsal.metrics import METRICS
 
 # Where papers contradict each other about the same network, set and metric.
 _CONTRADICTIONS = {
@@ -58,7 +59,7 @@ def test_papers_agree_about_a_network_but_for_known_contradictions():
 def test_rows_are_plausible():
   assert len(_ALL) == 343
   for row in _ALL:
-    assert row.scores.keys() <= published.METRICS.keys()
+    assert row.scores.keys() <= METRICS.keys()
     assert all(0 < row.scores[m] < 1 for m in ("cc", "sim", "auc_judd") if m in row.scores)
     assert 0.5 < row.scores["nss"] < 6
     assert row.source.split(",")[0] in published.NETWORKS.values()

@@ -6,7 +6,8 @@ from typing import Any
 
 from jaxsal.data.catalogue import DATASETS
 from jaxsal.evaluation import published
-from jaxsal.evaluation.report.markup import escaped, meaning, rounded, short_name
+from jaxsal.evaluation.report.markup import arrow, escaped, rounded
+from jaxsal.metrics import METRICS
 
 _BOUNDS = {
   "exact density": "a ceiling: the density that simulated gaze was drawn from",
@@ -96,7 +97,7 @@ def _split_name(split: str) -> str:
 
 def _table(rows: Sequence[str], metrics: Sequence[str]) -> str:
   heads = "".join(
-    f'<th scope="col">{short_name(metric)}&nbsp;{meaning(metric).good}</th>' for metric in metrics
+    f'<th scope="col">{METRICS[key].title}&nbsp;{arrow(METRICS[key])}</th>' for key in metrics
   )
   return (
     '<div class="scroll" tabindex="0"><table><thead><tr><th class="name" scope="col">Source</th>'

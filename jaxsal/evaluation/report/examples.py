@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 
 from jaxsal.evaluation.report import results
-from jaxsal.evaluation.report.markup import counted, escaped, rounded, short_name
+from jaxsal.evaluation.report.markup import counted, escaped, rounded
+from jaxsal.metrics import METRICS, Metric
 
 # So many of the worst videos, and of the best.
 _EXAMPLES = 4
@@ -16,17 +17,17 @@ _EXAMPLES = 4
 def section(found: results.Results) -> str:
   """Frame, ground truth and prediction of some videos, chosen by NSS where there is NSS."""
   metrics, videos = found.summary["metrics"], found.summary["videos"]
-  metric = "nss" if "nss" in metrics else metrics[0]
+  metric = METRICS["nss" if "nss" in metrics else metrics[0]]
   ranked = sorted(
-    (i for i, video in enumerate(videos) if video["scores"][metric] is not None),
-    key=lambda i: videos[i]["scores"][metric],
+    (i for i, video in enumerate(videos) if video["scores"][metric.key] is not None),
+    key=lambda i: videos[i]["scores"][metric.key],
   )
   if not ranked:
-    return f"<p>No video has a value of {short_name(metric)}.</p>"
+    return f"<p>No video has a value of {metric.title}.</p>"
   worst = ranked[: min(_EXAMPLES, len(ranked) // 2)]
   best = ranked[len(worst) :][-_EXAMPLES:][::-1]
   parts = [
-    f"<p>By the mean {short_name(metric)} of a video. Rings are fixations, the ground truth is the "
+    f"<p>By the mean {metric.title} of a video. Rings are fixations, the ground truth is the "
     "density made of them, and both maps are scaled to their own maximum. Where the density itself "
     "is spread thin, no map scores well: look there before blaming the prediction.</p>"
     '<p class="legend">lowest <i></i> highest</p>'
@@ -38,17 +39,17 @@ def section(found: results.Results) -> str:
   return "".join(parts)
 
 
-def _card(found: results.Results, number: int, metric: str) -> str:
+def _card(found: results.Results, number: int, metric: Metric) -> str:
   video = found.summary["videos"][number]
   header = (
     f'<h4><a href="#video-{number}">{escaped(video["name"])}</a></h4><span class="numbers">mean '
-    f"{short_name(metric)} <b>{rounded(video['scores'][metric])}</b>, "
+    f"{metric.title} <b>{rounded(video['scores'][metric.key])}</b>, "
     f"{counted(video['frames'], 'frame')}</span>"
   )
   example = found.example(number)
   if example is None:
     return f'<article class="example">{header}<p>No frame of it was stored.</p></article>'
-  fixations, score = example.fixations, rounded(example.scores[metric])
+  fixations, score = example.fixations, rounded(example.scores[metric.key])
   figures = "".join(
     f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
     for picture, caption in (
@@ -59,7 +60,7 @@ def _card(found: results.Results, number: int, metric: str) -> str:
       ),
       (
         _picture(example.prediction, "prediction"),
-        f"Prediction, {short_name(metric)} of this frame {score}",
+        f"Prediction, {metric.title} of this frame {score}",
       ),
     )
   )

@@ -13,7 +13,8 @@ from jaxsal import files
 from jaxsal.data.catalogue import DATASETS
 from jaxsal.evaluation import published
 from jaxsal.evaluation.report import comparison, examples, histogram, results
-from jaxsal.evaluation.report.markup import counted, escaped, meaning, rounded, short_name
+from jaxsal.evaluation.report.markup import arrow, counted, escaped, rounded
+from jaxsal.metrics import METRICS, Metric
 
 _PROTOCOL = {
   "frames": "Frames",
@@ -50,7 +51,7 @@ def write(out: str | Path) -> Path:
     scored=f"{summary['scored_frames']:,}",
     frames=counted(summary["frames"], "frame"),
     facts=_facts(summary),
-    metrics="".join(_metric(metric, found) for metric in summary["metrics"]),
+    metrics="".join(_card(METRICS[key], found) for key in summary["metrics"]),
     comparison=comparison.section(summary, name),
     protocol_name=escaped(summary["protocol"]["name"]),
     protocol=_definitions({_PROTOCOL[key]: summary["protocol"][key] for key in _PROTOCOL}),
@@ -93,15 +94,16 @@ def _definitions(items: Mapping[str, str]) -> str:
   )
 
 
-def _metric(metric: str, found: results.Results) -> str:
-  """The card of a metric: score, distribution over frames, meaning."""
-  score, short, about = found.summary["scores"][metric], short_name(metric), meaning(metric)
-  direction = "higher is better" if about.good == "↑" else "lower is better"
-  chart = histogram.svg(found.values[metric], score["mean"], f"{short} of single frames")
+def _card(metric: Metric, found: results.Results) -> str:
+  """The card of a metric: its score, its distribution over frames, and its meaning."""
+  score = found.summary["scores"][metric.key]
+  direction = "higher is better" if metric.higher_is_better else "lower is better"
+  title = f"{metric.title} of single frames"
+  chart = histogram.svg(found.values[metric.key], score["mean"], title)
   return (
-    f'<article class="metric"><h3>{short} <small>{about.good} {direction}</small></h3>'
-    f'<p class="name">{about.name}</p><p class="value">{rounded(score["mean"])}</p>{chart}'
-    f'<p class="meaning">{about.text}</p>'
+    f'<article class="metric"><h3>{metric.title} <small>{arrow(metric)} {direction}</small></h3>'
+    f'<p class="name">{metric.name}</p><p class="value">{rounded(score["mean"])}</p>{chart}'
+    f'<p class="meaning">{metric.meaning}</p>'
     f'<p class="count">{counted(score["count"], "frame")}, {score["dropped"]:,} dropped</p>'
     "</article>"
   )
@@ -114,7 +116,7 @@ def _videos(summary: Mapping[str, Any]) -> str:
   for metric in metrics:
     known = [score for video in videos if (score := video["scores"][metric]) is not None]
     ranges[metric] = min(known, default=0), max(known, default=0)
-  columns = ["#", "Video", "Frames", *map(short_name, metrics), "Dropped"]
+  columns = ["#", "Video", "Frames", *(METRICS[key].title for key in metrics), "Dropped"]
   heads = "".join(
     f'<th scope="col"{kind}><button type="button">{column}</button></th>'
     for column in columns
