@@ -87,10 +87,10 @@ def _check_flow(
       f"{builder.info.full_name} holds no optical flow: leave out --flow-from, or prepare a"
       " configuration that holds it, such as dhf1k/480x640."
     )
-  from jaxsal.models import _flow  # imports JAX, which builds without a PWC-Net do not need
+  from jaxsal.models import flow_estimator  # imports JAX, which other builds do not need
 
   method = builder.info.metadata["flow"]
-  if directory.exists() and method != _flow.estimator(flow_from).method:
+  if directory.exists() and method != flow_estimator(flow_from).method:
     raise UserError(
       f"The set in {directory} holds flow by {method}, not by the network in {flow_from}: delete"
       " that directory to build it anew."

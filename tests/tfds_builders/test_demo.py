@@ -291,7 +291,7 @@ def test_records_refuse_what_cannot_be_right():
   kwargs = {"video": 2, "index": 5, "image": b"", "density": b"", "size": (64, 96)}
   assert records.record(fixations=np.zeros((0, 2)), **kwargs)["fixations"].shape == (0, 2)
   for point in ([96, 10], [10, 64], [-1, 5], [np.nan, 5]):
-    with pytest.raises(ValueError, match=r"video 2, frame 5: .*\[0, 96\) x \[0, 64\)"):
+    with pytest.raises(ValueError, match=r"Video 2, frame 5: .*\[0, 96\) x \[0, 64\)"):
       records.record(fixations=[[1, 1], point], **kwargs)
 
 

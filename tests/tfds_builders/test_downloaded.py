@@ -20,7 +20,7 @@ from jaxsal import cli
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds
-from jaxsal.tfds_builders import annotations, video_builder
+from jaxsal.tfds_builders import annotations, shards, video_builder
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.tfds_builders.dhf1k import dhf1k_dataset_builder
 
@@ -30,7 +30,7 @@ SIZE = (36, 64)
 
 @pytest.fixture(autouse=True)
 def several_shards(monkeypatch):
-  monkeypatch.setattr(video_builder, "_SHARD_FRAMES", 8)
+  monkeypatch.setattr(shards, "_SHARD_FRAMES", 8)
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +369,7 @@ def test_an_error_of_a_worker(tmp_path, monkeypatch):
   monkeypatch.setattr(
     dhf1k_dataset_builder.Builder, "REGISTER", {"train": video_builder.Register(2, 18)}
   )
-  with pytest.raises(UserError, match=r"^\S+0003\.png cannot be decoded \(0 bytes\)$"):
+  with pytest.raises(UserError, match=r"^\S+0003\.png cannot be decoded \(0 bytes\)\.$"):
     prepare("dhf1k", tmp_path, source, jobs=2)
   build("dhf1k", source, tmp_path)
   assert len(sources.open_split("dhf1k", "train", tmp_path)) == 9

@@ -9,7 +9,7 @@ from trees import annotated, stavis
 from jaxsal import cli
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
-from jaxsal.tfds_builders import records, video_builder
+from jaxsal.tfds_builders import records, shards, video_builder
 from jaxsal.tfds_builders.avad import avad_dataset_builder
 from jaxsal.tfds_builders.build import prepare
 
@@ -25,7 +25,7 @@ FOLDS = {
 
 @pytest.fixture(autouse=True)
 def several_shards(monkeypatch):
-  monkeypatch.setattr(video_builder, "_SHARD_FRAMES", 8)
+  monkeypatch.setattr(shards, "_SHARD_FRAMES", 8)
 
 
 @pytest.fixture

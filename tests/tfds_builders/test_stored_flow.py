@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from trees import annotated, ucf
 
+from jaxsal import models
 from jaxsal.data import flow, sources, transforms
 from jaxsal.data.pipeline import eval_batches, train_batches
 from jaxsal.errors import UserError
-from jaxsal.models import _flow
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
@@ -92,7 +92,7 @@ def test_mirrored_clips_have_the_flow_of_mirrored_frames(data_dir, name):
 @pytest.fixture
 def pwcnet(monkeypatch):
   """Stands for a PWC-Net's folder: all came from 0.6 pixels to the right and 0.8 above."""
-  find = _flow.estimator
+  find = models.flow_estimator
 
   def estimator(folder=None):
     if folder is None:
@@ -101,7 +101,7 @@ def pwcnet(monkeypatch):
       f"pwcnet {folder}", lambda first, _: np.full((*first.shape[:2], 2), (0.6, -0.8), np.float32)
     )
 
-  monkeypatch.setattr(_flow, "estimator", estimator)
+  monkeypatch.setattr(models, "flow_estimator", estimator)
   monkeypatch.setattr(flow, "_is_cut", lambda *_: False)  # which so wrong a flow would look like
   return "somewhere"
 
