@@ -25,8 +25,7 @@ from flax import nnx
 
 from jaxsal import models
 from jaxsal.console import console, progress
-from jaxsal.models._base import SaliencyModel
-from jaxsal.models._costs import operations
+from jaxsal.models import SaliencyModel, operations
 from jaxsal.prediction import shared_windows
 from jaxsal.prediction.predictor import Predictor
 

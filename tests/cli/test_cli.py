@@ -10,7 +10,7 @@ import clips
 import pytest
 
 from jaxsal import cli
-from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models import SaliencyConfig, SaliencyModel
 
 
 class Brightness(SaliencyModel):

@@ -3,8 +3,7 @@
 import pytest
 
 from jaxsal.cli import models as overview
-from jaxsal.models import _costs
-from jaxsal.models._registry import configure
+from jaxsal.models import configure, cost
 
 
 @pytest.mark.parametrize(
@@ -13,7 +12,7 @@ from jaxsal.models._registry import configure
 )
 def test_cost_of_the_published_networks(name, parameters, gflop):
   """PyTorch counts 150, 157 and 229, with the products that meet the zeros of padding."""
-  counted, flops = _costs.cost(name, configure(name))
+  counted, flops = cost(name, configure(name))
   assert counted == pytest.approx(parameters, rel=0.002)
   assert flops / 1e9 == pytest.approx(gflop, rel=0.02)
 

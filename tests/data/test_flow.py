@@ -12,8 +12,7 @@ from flax import nnx
 from jaxsal import models
 from jaxsal.data import flow
 from jaxsal.errors import UserError
-from jaxsal.models import _flow, _folder
-from jaxsal.models._base import SaliencyModel
+from jaxsal.models import SaliencyConfig, SaliencyModel
 
 
 def texture(h, w):
@@ -151,9 +150,9 @@ class Trained:
 
 def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
   network = nnx.eval_shape(lambda: models.create("pwcnet", "tiny"))
-  wanted = _folder.variables(network)
+  wanted = models.variables(network)
   ones = {name: np.ones(v.shape, np.float32) for name, v in wanted.items()}
-  _folder.set_arrays(network, ones, source="ones")
+  models.set_arrays(network, ones, source="ones")
   # Quick to compile; what the network itself computes, at any size, is tested with it.
   monkeypatch.setattr(
     type(network),
@@ -163,11 +162,11 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
     ),
   )
   weights = models.save(network, tmp_path / "pwcnet", {})
-  by_dis, by_network = _flow.estimator(), _flow.estimator(weights)
+  by_dis, by_network = models.flow_estimator(), models.flow_estimator(weights)
   assert by_dis.method == "dis" and re.fullmatch("pwcnet [0-9a-f]{64}", by_network.method)
-  assert _flow.of_model(Trained("dis")) is flow.dis_flow
+  assert models.flow_of(Trained("dis")) is flow.dis_flow
   first, second = crossing(2)
-  found = _flow.of_model(Trained(by_network.method), weights)(first, second)
+  found = models.flow_of(Trained(by_network.method), weights)(first, second)
   assert found.shape == (64, 80, 2) and found.dtype == np.float32
   np.testing.assert_allclose(found, (first - second)[..., :2] + np.float32(1), rtol=1e-6)
   for method, given, message in (
@@ -176,13 +175,14 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
     ("pwcnet 0", weights, "pwcnet 0, and this is pwcnet [0-9a-f]+: name the folder"),
   ):
     with pytest.raises(UserError, match=message):
-      _flow.of_model(Trained(method), given)
-  assert _flow.of_model(SaliencyModel()) is None
+      models.flow_of(Trained(method), given)
+  without_flow = SaliencyModel(SaliencyConfig(), rngs=nnx.Rngs(0))
+  assert models.flow_of(without_flow) is None
   with pytest.raises(UserError, match="takes no optical flow"):
-    _flow.of_model(SaliencyModel(), weights)
+    models.flow_of(without_flow, weights)
 
 
 def test_another_network_computes_no_flow(tmp_path):
   path = models.save(models.create("soundnet", "tiny"), tmp_path / "model", {})
   with pytest.raises(UserError, match="holds a SoundNet: flow is computed by a PWC-Net"):
-    _flow.estimator(path)
+    models.flow_estimator(path)

@@ -20,7 +20,6 @@ from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds, protocols, scorer
 from jaxsal.evaluation.run import evaluate
 from jaxsal.evaluation.systems import ModelMaps, finisher, stack
-from jaxsal.models import _folder
 
 SIZE = (64, 96)  # of the demo set's frames
 NAMES = ["auc_judd", "sim", "auc_shuffled", "cc", "nss", "kl", "auc_borji", "information_gain"]
@@ -348,7 +347,7 @@ def test_what_cannot_be_evaluated(run, split, tmp_path, monkeypatch):
 
 def test_a_models_digest_is_that_of_a_model_folders_weights(split, tmp_path):
   model = Movement()
-  safetensors.numpy.save_file(_folder.arrays(model), tmp_path / "model.safetensors")
+  safetensors.numpy.save_file(models.arrays(model), tmp_path / "model.safetensors")
   digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
   assert ModelMaps(model, split).about["weights_sha256"] == digest
 

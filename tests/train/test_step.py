@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from jaxsal import models, nn
-from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models import SaliencyConfig, SaliencyModel
 from jaxsal.train import sharding
 from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_eval_step, make_train_step, means
