@@ -279,7 +279,7 @@ def _check_mixture(mixture: Iterable[tuple[str, float]]) -> dict[str, float]:
   return dict(mixture)
 
 
-def _make_model(config: ConfigDict, *, start_weights: bool = True) -> models.SaliencyModel:
+def _make_model(config: ConfigDict, *, start_weights: bool = True) -> models.SaliencyModel[Any]:
   """Creates the network and fills it with the weights to start from.
 
   Args:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from jaxsal.models import BaseNetwork
+
 Tree = dict[str, Any]
 Batch = Mapping[str, jax.Array]
 
@@ -42,8 +44,8 @@ class Network(NamedTuple):
     inference: structure in inference mode.
   """
 
-  training: nnx.GraphDef
-  inference: nnx.GraphDef
+  training: nnx.GraphDef[Any]
+  inference: nnx.GraphDef[Any]
 
   def apply(self, params: Tree, model_state: Tree, batch: Batch) -> tuple[jax.Array, Tree]:
     """Computes maps [b, h, w] of a batch of b clips, and the new model state, in training mode."""
@@ -55,12 +57,12 @@ class Network(NamedTuple):
     """Computes maps [b, h, w] of a batch of b clips, with the running statistics."""
     return nnx.merge(self.inference, params, model_state).from_batch(batch)
 
-  def restore(self, params: Tree, model_state: Tree) -> nnx.Module:
+  def restore(self, params: Tree, model_state: Tree) -> BaseNetwork[Any]:
     """Returns the module with these arrays, in inference mode."""
     return nnx.merge(self.inference, params, model_state)
 
 
-def split(model: nnx.Module) -> tuple[Network, Tree, Tree]:
+def split(model: BaseNetwork[Any]) -> tuple[Network, Tree, Tree]:
   """Splits a module into its structure, its parameters and BatchNorm's statistics."""
   model.train()
   training, params, model_state = nnx.split(model, nnx.Param, nnx.BatchStat)
