@@ -226,9 +226,9 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       raise UserError(f"{folder} holds no video of {self.name}. {instructions(self)}")
     if problems and not self._skip_bad:
       raise UserError(
-        f"{folder} is not the whole of {self.name}:\n  "
+        f"{folder} is not complete:\n  "
         + "\n  ".join(shortened(problems))
-        + "\nDownload what is missing, or build what is there with `jaxsal prepare --skip-bad`."
+        + "\nAdd or mend these parts, or build the rest with `jaxsal prepare --skip-bad`."
       )
 
   def _generate_examples(self, recording: Recording, number: int) -> Iterator[dict[str, Any]]:

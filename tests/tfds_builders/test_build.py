@@ -1,9 +1,14 @@
-"""What the builders know of complete data sets."""
+"""The builders' names, their registers, and the module that alone knows TFDS's private parts."""
+
+import pathlib
+import re
 
 import pytest
 
+from jaxsal import tfds_builders
+from jaxsal.data.catalogue import DATASETS
 from jaxsal.errors import UserError
-from jaxsal.tfds_builders.build import count_frames, count_videos
+from jaxsal.tfds_builders.build import count_frames, count_videos, known_datasets
 
 TRAINING = {
   "dhf1k": (600, 346_140),
@@ -36,3 +41,23 @@ def test_unknown_sizes():
     count_videos("nothing")
   with pytest.raises(UserError, match="frames in split 'train' of ave is not known"):
     count_frames("ave")
+
+
+def test_every_builder_is_in_the_catalogue():
+  assert list(DATASETS) == known_datasets()
+
+
+# Modules of TFDS that are not public, and attributes that begin with an underscore, except for the
+# methods that TFDS's documentation asks builders to implement.
+PRIVATE = re.compile(
+  r"(from|import) tensorflow_datasets\.core"
+  r"|(builder|info|tfds(\.\w+)*)\._\w+"
+  r"|_log_download|_original_state|_data_dir\b|_generate_splits"
+)
+
+
+def test_one_module_touches_private_parts_of_tfds():
+  package = pathlib.Path(tfds_builders.__file__).parents[1]
+  files = [*(package / "data").rglob("*.py"), *(package / "tfds_builders").rglob("*.py")]
+  touching = {path.name for path in files if PRIVATE.search(path.read_text())}
+  assert len(files) > 40 and touching == {"shards.py"}

@@ -291,7 +291,7 @@ def test_skipping_after_a_stop_keeps_what_was_built(tmp_path, two_videos, monkey
 
 def test_command(downloaded, tmp_path, capsys):
   assert cli.main(["prepare", "dhf1k", f"--data-dir={tmp_path}"]) == 2
-  assert "has to be downloaded by you: Fetch DHF1K" in capsys.readouterr().err
+  assert "dhf1k is built from a folder of yours. Fetch DHF1K" in capsys.readouterr().err
   assert cli.main(["prepare", "dhf1k", f"--from={tmp_path}/none", f"--data-dir={tmp_path}"]) == 2
   assert "none is not a folder" in capsys.readouterr().err
   assert cli.main(["prepare", "dhf1k", f"--from={tmp_path}", f"--data-dir={tmp_path}"]) == 2
@@ -316,9 +316,9 @@ def test_a_set_that_was_built_before(tmp_path, two_videos, capsys):
   capsys.readouterr()
   prepare("dhf1k/192x352", tmp_path)  # needs no download
   said = capsys.readouterr().out.splitlines()
-  assert said[1] == "with --skip-bad, as some of it was missing or damaged:"
+  assert said[1] == "with --skip-bad, because parts were missing or damaged:"
   assert said[2].startswith("  0002: 4 files in ") and len(said) == 5
-  assert said[4] == "To build it anew, delete that directory, and run the command again."
+  assert said[4] == "To build it again, delete that directory and run the command again."
 
 
 # Of the version of protobuf that comes with Beam, about TFDS's use of it.

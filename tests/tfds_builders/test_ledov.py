@@ -10,7 +10,7 @@ from trees import ledov
 from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds
-from jaxsal.tfds_builders import records
+from jaxsal.tfds_builders import gaze, records
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.tfds_builders.ledov import ledov_dataset_builder
 from jaxsal.tfds_builders.video_builder import Register
@@ -65,7 +65,7 @@ def test_densities_are_the_blur_of_the_fixations():
   points = np.float32([[20.5, 30.5], [90.5, 80.5], [90.5, 80.5], [159.5, 0.5]])
   sigma = 80 / (8 * np.log(2)) ** 0.5
   blurred = records.blur_fixations(points, SIZE, sigma) * 2 * np.pi * sigma**2
-  ours = ledov_dataset_builder.density(points, SIZE)
+  ours = gaze.density(points, SIZE, sigma)
   assert ours.dtype == np.float32
   np.testing.assert_allclose(ours, blurred, atol=0.01)
 

@@ -119,7 +119,7 @@ def test_flow_by_pwcnet(downloaded, data_dir, tmp_path, pwcnet):
     with pytest.raises(UserError, match="holds no optical flow: leave out --flow-from"):
       prepare(name, tmp_path, downloaded, flow_from=pwcnet)
   other = sources.open_split("ucf", "train", data_dir)
-  with pytest.raises(UserError, match="not computed in one way") as error:
+  with pytest.raises(UserError, match="was computed by different methods") as error:
     loop._flow_method([split, other])
   assert "ucf/480x640/1.0.0: pwcnet somewhere\n  ucf/native/1.0.0: dis" in str(error.value)
   assert loop._flow_method([other, types.SimpleNamespace(dataset="x", flow_method="dis")]) == "dis"
