@@ -370,20 +370,16 @@ def _predict_all(
 ) -> list[UserError]:
   """Predicts (video, folder) pairs; one that fails does not stop the others."""
   from jaxsal.console import console
-  from jaxsal.prediction.files import predict_file
-  from jaxsal.prediction.predictor import Predictor
-  from jaxsal.runtime import enable_compilation_cache
+  from jaxsal.prediction import PredictOptions, Predictor, predict_file
 
-  enable_compilation_cache()
-  model, gates = args.model, None
-  options = {"batch_size": args.batch_size, "flow_from": args.flow_from}
-  if args.show_gates:
-    from jaxsal import models
-    from jaxsal.prediction.gates import Gates
-
-    model = models.load(model)
-    gates = Gates(model, regions=regions, **options)
-  predictor = Predictor(model, blur=args.blur, sharing=args.sharing == "on", **options)
+  options = PredictOptions(
+    batch_size=args.batch_size,
+    blur=args.blur,
+    flow_from=args.flow_from,
+    sharing=args.sharing == "on",
+    mute=args.mute,
+  )
+  predictor = Predictor(args.model, options, gates=args.show_gates)
   console.print(
     f"{args.model}: {predictor.batch_size} clips at a time on {predictor.device}, "
     f"compiled in {predictor.compile_seconds:.1f} s",
@@ -401,8 +397,7 @@ def _predict_all(
         maps=args.maps,
         overlay=args.overlay,
         overwrite=args.overwrite,
-        mute=args.mute,
-        gates=gates,
+        regions=regions,
       )
     except UserError as error:
       errors.append(error)
