@@ -15,6 +15,7 @@ import jaxsal
 from jaxsal import cli, main
 from jaxsal.evaluation import published
 from jaxsal.models import MODELS, _registry
+from jaxsal.tfds_builders import build
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted(
@@ -120,6 +121,16 @@ def test_rows_of_tables_are_published_rows(name):
       table, _, row = text.strip().partition(": ")
       papers = {source.split(",")[0] for source, _ in printed}
       assert any((f"{paper}, {table}", row) in printed for paper in papers), text
+
+
+def test_every_recipe_and_data_set_is_in_a_table():
+  for page, names in (
+    ("train.md", [path.stem for path in (ROOT / "configs").glob("*.py")]),
+    ("datasets.md", build.known_datasets()),
+  ):
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(names) <= listed
 
 
 def test_own_data_of_the_example_can_be_prepared(tmp_path, monkeypatch):
