@@ -1,5 +1,6 @@
 """The optical flow that a network takes: DIS, or a PWC-Net in a model folder."""
 
+import functools
 import hashlib
 import pathlib
 from typing import Any
@@ -37,14 +38,18 @@ def flow_estimator(folder: str | pathlib.Path | None = None) -> Estimator:
   weights = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
   graph, state = nnx.split(network)
 
-  @jax.jit
-  def run(state: nnx.State, first: jax.Array, second: jax.Array) -> jax.Array:
-    return nnx.merge(graph, state).flow(first, second)
-
   def flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.asarray(run(state, first[None], second[None]))[0]
+    return np.asarray(_pwcnet_flow(graph, state, first[None], second[None]))[0]
 
   return Estimator(f"pwcnet {weights}", flow)
+
+
+# One function for all estimators, so that a second one for the same structure compiles nothing.
+@functools.partial(jax.jit, static_argnums=0)
+def _pwcnet_flow(
+  graph: nnx.GraphDef[PWCNet], state: nnx.State, first: jax.Array, second: jax.Array
+) -> jax.Array:
+  return nnx.merge(graph, state).flow(first, second)
 
 
 def flow_of(model: SaliencyModel[Any], folder: str | pathlib.Path | None = None) -> Flow | None:
