@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from jaxsal import files
 from jaxsal.console import say, show, track
 from jaxsal.data.pipeline import EvalBatches
-from jaxsal.evaluation.bounds import Predictor
+from jaxsal.evaluation.bounds import BatchPredictor
 from jaxsal.metrics import TRAINING
 from jaxsal.pictures import heat_overlay, to_grey
 from jaxsal.train import log
@@ -37,7 +37,7 @@ class _Example(NamedTuple):
 def write(
   workdir: pathlib.Path,
   about: dict[str, Any],
-  predictors: Mapping[str, Predictor],
+  predictors: Mapping[str, BatchPredictor],
   batches: EvalBatches,
   target: int,
 ) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def write(
 
 
 def _score(
-  predictors: Mapping[str, Predictor], batches: EvalBatches, target: int
+  predictors: Mapping[str, BatchPredictor], batches: EvalBatches, target: int
 ) -> tuple[dict[str, dict[str, float]], int, list[_Example]]:
   """Returns each predictor's mean metrics, the number of frames, and examples of frames."""
   totals = np.zeros((len(predictors), len(TRAINING), 2))  # sum and number of values
