@@ -1,6 +1,6 @@
-"""The page as a whole, its metrics, its protocol and its table of videos.
+"""The page as a whole, with its metrics, its protocol and its table of videos.
 
-Names come from disk: whatever is text goes through `escaped`.
+Names come from disk, so every text goes through `escaped`.
 """
 
 import importlib.resources
@@ -27,13 +27,13 @@ _PROTOCOL = {
 
 
 def write(out: str | Path) -> Path:
-  """Writes `report.html` beside the scores of an evaluation.
+  """Writes `report.html` into the folder of an evaluation.
 
   Args:
-    out: folder of `jaxsal evaluate`, with `scores.json` and `videos/*.npz`.
+    out: folder of the evaluation, with `scores.json` and `videos/*.npz`.
 
   Returns:
-    The path of the page. It is one file and loads nothing.
+    The path of the page, which is a single file and loads nothing.
 
   Raises:
     UserError: `out` holds no finished evaluation.
@@ -69,15 +69,17 @@ def _resource(name: str) -> str:
 
 
 def _source_name(source: Mapping[str, Any]) -> str:
+  """Returns the name of the evaluated system in print."""
   match source["kind"]:
     case "model":
-      return published.NETWORKS.get(source["name"], source["name"])
+      return published.title(source["name"])
     case "maps":
       return f"Maps “{source['name']}”"
   return source["name"].capitalize()
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
+  """Lists what was evaluated on what, as markup."""
   source = summary["source"]
   facts = {source["kind"].capitalize(): source["path"] or source["name"]}
   if source["weights_sha256"]:
@@ -88,6 +90,7 @@ def _facts(summary: Mapping[str, Any]) -> str:
 
 
 def _definitions(items: Mapping[str, str]) -> str:
+  """Makes a list of terms and their definitions, as markup."""
   return "".join(
     f"<div><dt>{escaped(term)}</dt><dd>{escaped(definition)}</dd></div>"
     for term, definition in items.items()
@@ -95,7 +98,7 @@ def _definitions(items: Mapping[str, str]) -> str:
 
 
 def _card(metric: Metric, found: results.Results) -> str:
-  """The card of a metric: its score, its distribution over frames, and its meaning."""
+  """Makes the card of a metric: its score, its distribution over frames, and its meaning."""
   score = found.summary["scores"][metric.key]
   direction = "higher is better" if metric.higher_is_better else "lower is better"
   title = f"{metric.title} of single frames"
@@ -110,7 +113,7 @@ def _card(metric: Metric, found: results.Results) -> str:
 
 
 def _videos(summary: Mapping[str, Any]) -> str:
-  """The table of all videos, which the page's script sorts."""
+  """Makes the table of all videos, which the page's script sorts."""
   metrics, videos = summary["metrics"], summary["videos"]
   ranges = {}
   for metric in metrics:
@@ -139,7 +142,7 @@ def _videos(summary: Mapping[str, Any]) -> str:
 
 
 def _bar(value: float | None, low: float, high: float) -> str:
-  """A cell with a bar that is full at the column's highest value and gone at its lowest."""
+  """Makes a cell with a bar, full at the column's highest value and empty at its lowest."""
   if value is None:
     return f'<td data-value="">{rounded(value)}</td>'
   share = 100 * (value - low) / (high - low) if high > low else 100
