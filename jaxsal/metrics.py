@@ -192,7 +192,7 @@ METRICS: dict[str, Metric] = {
       function=sim,
       truth=("density",),
       meaning="The overlap of the map and the fixation density when both are scaled to a sum of 1. "
-      "1 is identical, 0 is disjoint.",
+      "Identical maps get 1, disjoint maps 0.",
     ),
     Metric(
       key="auc_shuffled",
