@@ -103,7 +103,8 @@ class Split:
     if missing:
       raise UserError(_damaged(self._directory, f"{missing[0].name} is missing"))
     self._records: Any = builder.as_data_source(
-      split=self.stored, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+      self.stored,  # pyright: ignore[reportCallIssue]  (TFDS wraps the method)
+      deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
     )
     features = builder.info.features
     assert isinstance(features, tfds.features.FeaturesDict)
