@@ -15,6 +15,7 @@ from jaxsal.data import sources
 from jaxsal.errors import UserError
 from jaxsal.evaluation.systems import ModelMaps
 from jaxsal.models import resnet
+from jaxsal.prediction.options import PredictOptions
 from jaxsal.train import log, loop
 
 
@@ -73,12 +74,12 @@ def test_training_and_maps(static, data_dir, tmp_path):
   assert np.any(weights[0][...] != weights[1][...])
 
   split = sources.open_split("demo/tiny", "validation", data_dir)
-  maps = ModelMaps(trained, split)
+  maps = ModelMaps(trained, split, PredictOptions())
   maps.compile()
   (first, last) = maps.of_video(0, [0, split.videos[0].frames - 1])
   assert first.shape == (32, 64) and np.any(first != last)
   with pytest.raises(UserError, match="nothing does not exist"):
-    ModelMaps(trained, split, flow_from=tmp_path / "nothing")
+    ModelMaps(trained, split, PredictOptions(flow_from=tmp_path / "nothing"))
 
 
 def test_a_stream_that_is_not_there(static, data_dir):
