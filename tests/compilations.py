@@ -1,4 +1,4 @@
-"""A counter of what JAX traces and compiles."""
+"""A counter of JAX's traces and compilations."""
 
 import contextlib
 

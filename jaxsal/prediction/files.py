@@ -72,7 +72,7 @@ def predict_file(
 
   Args:
     predictor: the compiled network.
-    video: path of the video, or what `jaxsal.data.video.probe` returned for it.
+    video: path of the video, or its `VideoInfo` from `jaxsal.data.video.probe`.
     out: path of the folder to make.
     maps: which of the first two outputs to write.
     overlay: whether to write the third output.
@@ -86,7 +86,7 @@ def predict_file(
   if maps not in ("png", "npz", "both", "none"):
     raise UserError(f"maps={maps!r} is unknown: use 'png', 'npz', 'both' or 'none'.")
   if maps == "none" and not overlay and not predictor.gates:
-    raise UserError("Nothing to write: maps='none' needs the overlay. Ask for one of them.")
+    raise UserError("Nothing to write: maps='none' needs the overlay. Ask for maps or overlay.")
   if regions and not predictor.gates:
     raise UserError("regions are those of the gate's plot: they need a Predictor with gates=True.")
   out = Path(os.path.abspath(out))

@@ -76,7 +76,7 @@ class Predictor:
   """A network compiled for prediction, for videos of any length.
 
   Compiled programs are kept for the process (`jaxsal.prediction.programs`): a second predictor for
-  the same structure of network, batch size and devices is ready at once, whatever its weights.
+  the same structure of network, batch size and devices is ready at once, also with other weights.
 
   Attributes:
     options: the options that it was made with.
@@ -97,7 +97,7 @@ class Predictor:
     gates: bool = False,
     **changes: Any,
   ) -> None:
-    """Puts the network on every local device and compiles it; says what takes long.
+    """Puts the network on every local device and compiles it; announces the slow steps.
 
     Args:
       model: a network, or the path of a model folder or of a training's workdir.

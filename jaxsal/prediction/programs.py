@@ -1,10 +1,10 @@
 """The programs of predictors, kept for the process.
 
-JAX finds what it has compiled by the jitted function. Two predictors whose networks have the same
+JAX finds a compiled program by its jitted function. Two predictors whose networks have the same
 structure get the same jitted function here, so that JAX neither traces nor compiles for the second
 one. Weights are arguments, so they may differ.
 
-The caches keep the programs of a few networks; those that were not used for longest are freed.
+The caches are bounded: the programs that were used least recently are freed.
 """
 
 import functools
@@ -26,7 +26,7 @@ Structure = nnx.GraphDef[Any]
 
 
 def split(model: SaliencyModel) -> tuple[Structure, nnx.State]:
-  """Returns the structure of a network in evaluation mode, and its arrays; the network stays."""
+  """Returns a network's structure, in evaluation mode, and its arrays; leaves the network as is."""
   network = nnx.merge(*nnx.split(model))
   network.eval()
   return nnx.split(network)
@@ -108,6 +108,6 @@ def of_chunks(
 
 
 def _say_compiling(sharding: jax.NamedSharding) -> None:
-  # Here, because this is reached once for a program, whoever asks for it.
+  # The caches call this once for each program, and not again for a second predictor.
   name = device_name(sharding)
   console.say(f"compiling for {name} (up to a minute the first time, then from the cache)")

@@ -18,7 +18,7 @@ from jaxsal.pictures import heat_overlay, resize_map, to_grey
 
 @dataclasses.dataclass(frozen=True)
 class PredictedFrame:
-  """A frame of a video and what was predicted for it.
+  """A frame of a video with its map.
 
   Attributes:
     number: number of the frame, from 1.
