@@ -5,6 +5,7 @@ paths and errors may hold brackets.
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -15,7 +16,10 @@ import rich.table
 
 T = TypeVar("T")
 
-console = rich.console.Console(markup=False, emoji=False, highlight=False)
+# Tables in a log get the width that they need; without a terminal, rich assumes 80 columns.
+console = rich.console.Console(
+  width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False
+)
 # Seconds between two lines of progress if there is no terminal to redraw: in a log file, in CI, or
 # after a notebook's `!`.
 _PLAIN_INTERVAL = 10.0
