@@ -67,7 +67,7 @@ class BaseNetwork(nnx.Module, Generic[Config]):
 
   config: Config
 
-  def __init__(self, config: Config, *, rngs: nnx.Rngs) -> None:
+  def __init__(self, config: Config, *, rngs: nnx.Rngs | None = None) -> None:
     """Keeps the configuration; a subclass adds its parts, with random weights from `rngs`."""
     del rngs
     self.config = config

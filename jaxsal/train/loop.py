@@ -298,6 +298,8 @@ def _make_model(config: ConfigDict, *, start_weights: bool = True) -> models.Sal
   if not start_weights:
     return model
   if config.encoder_weights:
+    if not model.encoders:
+      raise UserError(f"encoder_weights is set, but {config.model.name} has no encoder.")
     for encoder in model.encoders:
       convert.encoder_from_torch(encoder, config.encoder_weights)
   for folder in filter(None, (config.init_from, config.sound_from)):
