@@ -14,6 +14,7 @@ import pytest
 import jaxsal
 from jaxsal import cli, main
 from jaxsal.evaluation import published
+from jaxsal.metrics import METRICS
 from jaxsal.models import MODELS, _registry
 from jaxsal.tfds_builders import build
 
@@ -123,12 +124,13 @@ def test_rows_of_tables_are_published_rows(name):
       assert any((f"{paper}, {table}", row) in printed for paper in papers), text
 
 
-def test_every_recipe_and_data_set_is_in_a_table():
+def test_every_recipe_data_set_and_metric_is_in_a_table():
   for page, names in (
+    ("evaluate.md", METRICS),
     ("train.md", [path.stem for path in (ROOT / "configs").glob("*.py")]),
     ("datasets.md", build.known_datasets()),
   ):
-    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (.*`.+?) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert set(names) <= listed
 
