@@ -257,7 +257,7 @@ def blur_fixations(fixations: np.ndarray, size: tuple[int, int], sigma: float) -
     sigma: standard deviation of the Gaussian, in pixels.
 
   Returns:
-    float32 [h, w]. What the blur moves outside the frame is lost.
+    float32 [h, w]. The part of the blur outside the frame is lost.
   """
   counts = np.zeros(size, np.float32)
   columns, rows = np.floor(fixations).astype(int).T

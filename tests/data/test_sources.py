@@ -1,4 +1,4 @@
-"""Prepared data sets: what is read, and what is said when there is none."""
+"""Prepared data sets: reading them, and the errors if there are none."""
 
 import pickle
 import shutil

@@ -1,4 +1,4 @@
-"""The builders' names, their registers, and the module that alone knows TFDS's private parts."""
+"""The builders' names and registers, and their use of TFDS."""
 
 import pathlib
 import re

@@ -129,7 +129,7 @@ def test_hollywood2_and_ucf(tmp_path):
 
 
 def test_the_same_through_tfds_itself(downloaded, tmp_path):
-  """What `tfds build` calls."""
+  """The calls are those of `tfds build`."""
   tfds.disable_progress_bar()
   builder = dhf1k_dataset_builder.Builder(data_dir=tmp_path, config="224x384", skip_bad=True)
   builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=downloaded))
@@ -193,13 +193,13 @@ def write_mat(path, **variables):
 
 @pytest.fixture
 def two_videos(monkeypatch):
-  """A register of DHF1K by which two videos, of 12 and 5 frames, are all of it."""
+  """Makes a DHF1K of two videos, with 12 and 5 frames, complete."""
   monkeypatch.setattr(dhf1k_dataset_builder, "_SPLITS", {"train": (1, 2)})
   register = {"train": video_builder.Register(2, 17)}
   monkeypatch.setattr(dhf1k_dataset_builder.Builder, "REGISTER", register)
 
 
-# What is done to a download, and what is said of it.
+# For each kind of damage: a function that does it, and the expected error.
 DAMAGE = {
   "no video": (lambda d: (d / "video/001.AVI").unlink(), r"train: no frames of 001\n"),
   "no maps": (lambda d: shutil.rmtree(d / "annotation/0001/maps"), "0001/maps is missing"),
@@ -321,7 +321,7 @@ def test_a_set_that_was_built_before(tmp_path, two_videos, capsys):
   assert said[4] == "To build it again, delete that directory and run the command again."
 
 
-# Of the version of protobuf that comes with Beam, about TFDS's use of it.
+# A warning of the version of protobuf that comes with Beam, about its use by TFDS.
 OLD_PROTOBUF = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
 
 
@@ -346,7 +346,7 @@ def test_command_of_tfds(downloaded, tmp_path):
 
 
 @OLD_PROTOBUF
-@pytest.mark.filterwarnings("default")  # Beam's, and of the older protobuf that it needs
+@pytest.mark.filterwarnings("default")  # warnings of Beam and of the older protobuf that it needs
 def test_with_beam(tmp_path):
   pytest.importorskip("apache_beam", reason="builds in parallel: pip install 'jaxsal[beam]'")
   source = dhf1k.write(tmp_path / "d", VIDEOS)

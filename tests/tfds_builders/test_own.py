@@ -1,6 +1,8 @@
 """A data set from one's own videos and a table of gaze."""
 
 import contextlib
+import pathlib
+import runpy
 
 import clips
 import numpy as np
@@ -12,6 +14,22 @@ from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds
 from jaxsal.tfds_builders.build import prepare
+from jaxsal.train import loop
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+# A recipe of minutes becomes one of seconds.
+SHRUNK = {
+  "model.variant": "tiny",
+  "model.length": 8,
+  "model.size": (32, 64),
+  "data.batch_size": 8,
+  "eval.batch_size": 8,
+  "eval.stride": 4,
+  "eval.every": 2,
+  "checkpoint.every": 2,
+  "optimizer.warmup": 1,
+  "steps": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +92,16 @@ def test_batches(data_dir):
     batch = next(batches)
   assert batch["frames"].shape == (2, 8, 48, 64, 3) and batch["mask"].all()
   assert batch["fixations"].any((1, 2)).all() and batch["density"].any((1, 2)).all()
+
+
+def test_a_recipe_trains_on_it(data_dir, tmp_path):
+  config = runpy.run_path(str(CONFIGS / "tsfp.py"))["get_config"]()
+  config.update_from_flattened_dict(
+    SHRUNK | {"data.dataset": "own", "data.data_dir": str(data_dir)}
+  )
+  summary = loop.train(config.lock(), tmp_path / "run")
+  assert summary["dataset"] == "own/native/1.0.0" and summary["frames"] == 3
+  assert all(np.isfinite(list(summary["scores"]["model"].values())))
 
 
 def test_samples_may_name_frames(tmp_path):

@@ -1,4 +1,4 @@
-"""Optical flow that a builder stores, or that is computed when a batch is made."""
+"""Optical flow that a builder stores, or that is computed for a batch."""
 
 import contextlib
 import itertools
@@ -18,7 +18,7 @@ from jaxsal.train import loop
 
 SIZE = (120, 160)
 CLIP = {"length": 1, "size": SIZE, "target": "last", "padding": "repeat", "flow": True}
-# A video of five frames, in which a square moves by (2, 1) pixels, and one of a single frame.
+# One video has five frames, in which a square moves by (2, 1) pixels, and one has a single frame.
 VIDEOS = {"train": (5,), "test": (1,)}
 
 
@@ -29,7 +29,7 @@ def downloaded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data_dir(downloaded, tmp_path_factory):
-  """With flow that is stored, and without."""
+  """Prepares sets with stored flow and without."""
   folder = tmp_path_factory.mktemp("data")
   for name in ("ucf/480x640", "ucf"):
     prepare(name, folder, downloaded, skip_bad=True)
@@ -37,7 +37,7 @@ def data_dir(downloaded, tmp_path_factory):
 
 
 def check_motion(images):
-  """The square of the first video moves to the right and down, in frames of any size."""
+  """Checks that the first video's square moves right and down, in frames of any size."""
   centres = annotated.centres(5, ucf.SIZES[1], 1)
   for image, (x, y) in zip(images, centres, strict=True):
     down, right = np.divide(image.shape[:2], ucf.SIZES[1])
@@ -91,7 +91,7 @@ def test_mirrored_clips_have_the_flow_of_mirrored_frames(data_dir, name):
 
 @pytest.fixture
 def pwcnet(monkeypatch):
-  """Stands for a PWC-Net's folder: all came from 0.6 pixels to the right and 0.8 above."""
+  """Replaces a PWC-Net's folder: everything came from 0.6 pixels to the right and 0.8 above."""
   find = models.flow_estimator
 
   def estimator(folder=None):
@@ -102,7 +102,7 @@ def pwcnet(monkeypatch):
     )
 
   monkeypatch.setattr(models, "flow_estimator", estimator)
-  monkeypatch.setattr(flow, "_is_cut", lambda *_: False)  # which so wrong a flow would look like
+  monkeypatch.setattr(flow, "_is_cut", lambda *_: False)  # so wrong a flow would look like a cut
   return "somewhere"
 
 
