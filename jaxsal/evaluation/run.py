@@ -71,7 +71,7 @@ def evaluate(
     data_dir: folder in which data sets were prepared.
     protocol: `dhf1k`, `mit` or `stavis` (see `jaxsal.evaluation.protocols`); by default, the
       protocol that papers follow on the data set.
-    maps: whether `model` is a folder of another system's maps, FOLDER/<video>/<frame>.png.
+    maps: whether `model` is a folder of another system's maps, `FOLDER/<video>/<frame>.png`.
     blur_video: standard deviation of a Gaussian that smooths maps after they were resized to the
       video, in pixels of the video; 0 for none.
     bounds: whether the bounds that are known for the data set are scored as well.
