@@ -1,10 +1,10 @@
-"""Frames per second of `jaxsal prepare`, on this machine's processor.
+"""Measures the frames per second of `jaxsal prepare` on this machine's processor.
 
   python -m benchmarks.build
 
-A folder in DHF1K's layout is invented: 10 videos of 100 frames of 360 x 640, MPEG-4, with their
-densities and fixations. It is built at its own size and at 224 x 384, three times each, in turns,
-in one process; printed are medians, and what the whole of DHF1K would take.
+The input is an invented folder in DHF1K's layout: 10 videos of 100 frames of 360 x 640 in MPEG-4,
+with densities and fixations. It is built at its own size and at 224 x 384, three times each, in
+turns, in one process. The output is the medians, and the time that all of DHF1K would take.
 """
 
 import contextlib
@@ -20,9 +20,8 @@ import av
 import cv2
 import tensorflow_datasets as tfds
 
-from jaxsal.console import console, track
-from jaxsal.tfds_builders.build import prepare
-from jaxsal.tfds_builders.dhf1k import dhf1k_dataset_builder
+from jaxsal.console import say, track
+from jaxsal.tfds_builders.build import count_frames, prepare
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests"))
 from trees import dhf1k
@@ -38,10 +37,10 @@ def write_folder(folder: pathlib.Path) -> None:
 
 
 def build(config: str, folder: pathlib.Path) -> tuple[float, float]:
-  """Seconds that it takes, and megabytes that it makes."""
+  """Builds a configuration; returns the seconds it took and its size in megabytes."""
   with tempfile.TemporaryDirectory() as data_dir:
     began = time.perf_counter()
-    # The set is not whole, of course, and says so.
+    # The output would say that the set is not complete.
     with contextlib.redirect_stdout(None):
       directory = prepare(f"dhf1k/{config}", data_dir, folder, skip_bad=True)
     seconds = time.perf_counter() - began
@@ -49,12 +48,11 @@ def build(config: str, folder: pathlib.Path) -> tuple[float, float]:
 
 
 def main() -> None:
-  console.print(
+  say(
     f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},"
-    f" TFDS {tfds.__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}",
-    soft_wrap=True,
+    f" TFDS {tfds.__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}"
   )
-  total = sum(register.frames for register in dhf1k_dataset_builder.Builder.REGISTER.values())
+  total = sum(count_frames("dhf1k", split) for split in ("train", "validation", "test"))
   seconds, megabytes = {config: [] for config in CONFIGS}, {}
   with tempfile.TemporaryDirectory() as temporary:
     folder = pathlib.Path(temporary) / "dhf1k"
@@ -66,10 +64,9 @@ def main() -> None:
   for config in CONFIGS:
     rate = VIDEOS * FRAMES / statistics.median(seconds[config])
     spread = ", ".join(f"{taken:.1f}" for taken in sorted(seconds[config]))
-    console.print(
+    say(
       f"dhf1k/{config:<8} {rate:6.1f} frames/s ({spread} s), {megabytes[config]:.0f} MB;"
-      f" {total} frames: {total / rate / 3600:.1f} h",
-      highlight=False,
+      f" {total} frames: {total / rate / 3600:.1f} h"
     )
 
 

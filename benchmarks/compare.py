@@ -1,18 +1,18 @@
-"""jaxsal against PyTorch on this machine: time, memory, compiling.
+"""Compares jaxsal with PyTorch on this machine: time, memory, compiling.
 
   python -m benchmarks.compare [--networks=tased,vinet] [--work=forward] [--batches=1,4,16]
     [--torch-compile] [--json=FILE]
 
 The PyTorch side is `benchmarks.peers`, in eager mode and in the better of its two memory formats;
-`torch.compile` is one more column. On a CPU: float32, batch 1. Where JAX has a GPU: bfloat16,
-batch 1 and 8, with `torch.compile`. Forward is inference; backward is a forward pass in training
-mode with the gradients of all parameters. All sides take turns, each in a process of its own; a
-turn is four calls, of which all but the first count. What is printed is the median and the spread
-(the middle half of all calls that count); a ratio below 1 means that jaxsal is quicker. Memory is
-the peak of a process over three calls, less what it had with the weights loaded. Clips have 32 x
-224 x 384 pixels, those of TSFP-Net 32 x 192 x 352. jaxsal runs in large pages of memory and gives
-back what compiling took, as its programs do; set GLIBC_TUNABLES=glibc.malloc.hugetlb=1 for PyTorch
-to have such pages too.
+`torch.compile` is one more column. A CPU computes in float32 with batch 1; a GPU that JAX finds
+computes in bfloat16 with batches 1 and 8, and with `torch.compile`. Forward is inference; backward
+is a forward pass in training mode with the gradients of all parameters. All sides take turns, each
+in a process of its own; a turn is four calls, of which all but the first count. The tables give the
+median and the spread (the middle half of all calls that count); a ratio below 1 means that jaxsal
+is quicker. Memory is the peak of a process over three calls, minus its memory with the weights
+loaded. Clips have 32 x 224 x 384 pixels, those of TSFP-Net 32 x 192 x 352. jaxsal runs in large
+pages of memory and frees the memory that compiling took, as its programs do; set
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 to give PyTorch such pages too.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peers import PEERS
 from jaxsal import models
-from jaxsal.console import console, progress
+from jaxsal.console import progress, say
 from jaxsal.runtime import LARGE_PAGES, frugal
 from jaxsal.train.optimizer import make_optimizer, make_schedule
 from jaxsal.train.recipe import recipe
@@ -52,7 +52,7 @@ from jaxsal.train.step import make_train_step
 
 WORK = ("forward", "backward")
 _CALLS = 4  # in a turn
-# Of PyTorch's time, as the project sets itself (float32, batch 1, CPU).
+# The project's targets, as fractions of PyTorch's time (float32, batch 1, CPU).
 TARGETS = {
   ("s3d", "forward"): 0.45,
   ("tased", "forward"): 0.45,
@@ -60,19 +60,17 @@ TARGETS = {
   ("stsanet", "forward"): 0.65,
   ("tsfp", "forward"): 0.50,
 } | dict.fromkeys([(name, "backward") for name in PEERS], 0.60)
-TARGET_GPU = 1 / 1.3  # of the time of torch.compile (bfloat16)
-
-say = functools.partial(console.print, soft_wrap=True, highlight=False)
+TARGET_GPU = 1 / 1.3  # fraction of torch.compile's time (bfloat16)
 
 
 def clip(name: str, batch: int) -> np.ndarray:
-  """Normalised frames [b, t, h, w, 3]."""
+  """Returns normalised frames [b, t, h, w, 3]."""
   size = (192, 352) if name == "tsfp" else (224, 384)
   return np.random.default_rng(0).normal(size=(batch, 32, *size, 3)).astype(np.float32)
 
 
 def in_jax(name: str, work: str, batch: int, dtype: str) -> Callable[[], Any]:
-  """A call that computes one batch and waits for it."""
+  """Returns a function that computes one batch in jaxsal and waits for it."""
   model = models.create(name, dtype=dtype)
   network, params, state = split(model)
   graph = network.inference if work == "forward" else network.training
@@ -92,7 +90,7 @@ def in_jax(name: str, work: str, batch: int, dtype: str) -> Callable[[], Any]:
 def in_torch(
   name: str, work: str, batch: int, dtype: str, *, channels_last: bool, compiled: bool = False
 ) -> Callable[[], Any]:
-  """As `in_jax`."""
+  """Returns a function that computes one batch in PyTorch and waits for it."""
   device = "cuda" if jax.default_backend() == "gpu" else "cpu"
   form = torch.channels_last_3d if channels_last else torch.contiguous_format
   options = {"device": device, "dtype": getattr(torch, dtype)}
@@ -118,7 +116,7 @@ def in_torch(
 
 
 def gigaflops(name: str) -> float:
-  """Of a forward pass of one clip: matrix products and convolutions, padding included."""
+  """Counts a forward pass of one clip: matrix products and convolutions, padding included."""
   counter = FlopCounterMode(display=False)
   with counter, torch.inference_mode(), torch.device("meta"):
     PEERS[name]().eval()(torch.empty(clip(name, 1).transpose(0, 4, 1, 2, 3).shape))
@@ -126,7 +124,7 @@ def gigaflops(name: str) -> float:
 
 
 def product_peak() -> float:
-  """GFLOP/s of this device's matrix product, in float32 (bfloat16 on a GPU)."""
+  """Measures the GFLOP/s of this device's matrix product, in float32 (bfloat16 on a GPU)."""
   n, dtype = (8192, jnp.bfloat16) if jax.default_backend() == "gpu" else (3072, jnp.float32)
   x = jax.random.normal(jax.random.key(0), (n, n), dtype)
   product = jax.jit(jnp.matmul)
@@ -141,15 +139,19 @@ def product_peak() -> float:
 def times(
   sides: dict[str, Callable[[], Callable[[], Any]]], repeats: int
 ) -> dict[str, list[float]]:
-  """Seconds of the calls that each side makes, in turns, once all sides have compiled.
+  """Measures the seconds of each side's calls, in turns, after all sides have compiled.
 
-  Each side has a process of its own, as its users have it: in one process the threads of one
-  library still spin when it is the other's turn. A turn begins with a call that does not count:
-  while a process waits, a virtual machine gives the memory that it freed back to its host, and to
-  fetch it anew takes up to half of a call's time. Who trains or predicts does not wait.
+  Each side has a process of its own, as in real use: in a shared process the threads of one library
+  still spin when it is the other's turn. A turn begins with a call that does not count: while a
+  process waits, a virtual machine returns the memory that it freed to its host, and fetching it
+  again takes up to half of a call's time. A training or prediction does not wait.
+
+  Args:
+    sides: functions that make each side's call, by the name of the side.
+    repeats: number of turns of each side.
   """
   spawn = multiprocessing.get_context("spawn")
-  result = {name: [] for name in sides}
+  result: dict[str, list[float]] = {name: [] for name in sides}
   pipes, processes = {}, []
   for name, make in sides.items():
     pipes[name], theirs = spawn.Pipe()
@@ -185,7 +187,7 @@ def times(
 def serve(
   make: Callable[[], Callable[[], Any]], pipe: multiprocessing.connection.Connection
 ) -> None:
-  """Makes the call and runs it whenever asked to, and answers with the seconds that it took."""
+  """Makes the call, runs it at each message from the pipe, and sends the seconds that it took."""
   call = make()
   with contextlib.suppress(EOFError):  # when there is nothing more to do
     while True:
@@ -196,11 +198,12 @@ def serve(
 
 
 def memory_settings(side: str) -> dict[str, str]:
-  """Environment of a side's process: jaxsal's programs set their own."""
+  """Returns the environment of a side's process; jaxsal's programs set these variables."""
   return LARGE_PAGES if side == "jaxsal" else {}
 
 
 def spread(seconds: list[float]) -> str:
+  """Returns the median with the middle half, as text."""
   low, middle, high = np.quantile(seconds, (0.25, 0.5, 0.75))
   return f"{middle:.3f} ({low:.3f}-{high:.3f})"
 
@@ -208,7 +211,7 @@ def spread(seconds: list[float]) -> str:
 def measure(
   name: str, work: str, batch: int, dtype: str, repeats: int, torch_compile: bool
 ) -> dict[str, Any]:
-  """One row of the table of times."""
+  """Measures one row of the table of times."""
   case = (name, work, batch, dtype)
   sides = {
     "jaxsal": functools.partial(in_jax, *case),
@@ -221,7 +224,7 @@ def measure(
     )
   seconds = times(sides, repeats)
   median = {side: statistics.median(values) for side, values in seconds.items()}
-  eager = min(("torch", "torch channels-last"), key=median.get)
+  eager = min(("torch", "torch channels-last"), key=lambda side: median[side])
   row = {
     "network": name,
     "work": work,
@@ -238,7 +241,7 @@ def measure(
 
 
 def peak_memory(side: str, name: str, work: str) -> tuple[float]:
-  """Megabytes that three calls of a process take beside the weights."""
+  """Measures the megabytes that three calls of a process take in addition to the weights."""
   make = in_jax if side == "jaxsal" else functools.partial(in_torch, channels_last=False)
   call = make(name, work, 1, "float32")
   before = _kilobytes("VmRSS")
@@ -255,17 +258,20 @@ def _kilobytes(field: str) -> int:
 
 
 def compile_seconds(name: str) -> tuple[float, float]:
-  """Of the trainer's step, batch 1: to trace and lower the Python code, which no cache spares, and
-  to compile it or to load what was compiled before."""
+  """Measures how long the trainer's step takes to start, with batch 1.
+
+  Returns:
+    The seconds to trace and lower the Python code, which no cache saves, and the seconds to compile
+    it or to load it from the cache.
+  """
   model = models.create(name)
+  assert isinstance(model, models.SaliencyModel)
   config = recipe(name).optimizer
   schedule = make_schedule(config, 1000)
   tx = make_optimizer(config, schedule)
   network, params, model_state = split(model)
   state = jax.eval_shape(lambda p, s: new_state(p, s, tx), params, model_state)
-  frames = clip(name, 1)
-  batch = {
-    "frames": jax.ShapeDtypeStruct(frames.shape, jnp.uint8),
+  batch = model.batch_spec(1) | {
     "density": jax.ShapeDtypeStruct((1, *model.size), jnp.float32),
     "fixations": jax.ShapeDtypeStruct((1, *model.size), jnp.uint8),
     "mask": jax.ShapeDtypeStruct((1,), jnp.float32),
@@ -282,7 +288,7 @@ ALONE = {"memory": peak_memory, "compile": compile_seconds}
 
 
 def alone(function: str, *arguments: str, cache: str) -> list[float]:
-  """What a function of `ALONE` returns in a process of its own, with this compilation cache."""
+  """Calls a function of `ALONE` in a process of its own, with this compilation cache."""
   run = subprocess.run(
     [sys.executable, "-m", "benchmarks.compare", f"--alone={','.join((function, *arguments))}"],
     env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache} | memory_settings(arguments[0]),
@@ -300,7 +306,7 @@ HEADING = (
 
 
 def line(row: dict[str, Any]) -> str:
-  """A row of the table of times, below `HEADING`."""
+  """Formats a row of the table of times, below `HEADING`."""
   cells = [spread(row["seconds"][side]) for side in ("jaxsal", row["eager"])]
   compiled = ""
   if "ratio_to_compiled" in row:
@@ -317,7 +323,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def say_shares(rows: list[dict[str, Any]], peak: float) -> None:
-  """The table of what forward passes reach of the device's rate."""
+  """Prints the share of the device's rate that each forward pass reaches."""
   say(f"\nshare of the matrix product's {peak:.0f} GFLOP/s, of the forward pass")
   say(f"{'network':<8} {'batch':>5} {'GFLOP':>6} {'jaxsal':>7} {'torch eager':>12} torch.compile")
   for row in rows:
@@ -332,9 +338,11 @@ def say_shares(rows: list[dict[str, Any]], peak: float) -> None:
 
 
 def measure_alone(networks: list[str]) -> dict[str, dict[str, float]]:
-  """Peak memory and compile times, printed and returned."""
+  """Prints and returns peak memory and compile times."""
   result: dict[str, dict[str, float]] = {}
-  say("\npeak memory beside the weights, MB; seconds to trace, to compile and to load a train step")
+  say(
+    "\npeak memory without the weights, MB; seconds to trace, to compile and to load a train step"
+  )
   say(
     f"{'network':<8} {'work':<9} {'jaxsal':>7} {'torch':>7} {'ratio':>6}    trace  compile  cached"
   )
@@ -360,15 +368,15 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--networks", default=",".join(PEERS), help="which, separated by commas")
-  parser.add_argument("--work", choices=WORK, help="one of them alone")
-  parser.add_argument("--batches", help="clips at a time: 1, on a GPU 1,8")
-  parser.add_argument("--repeats", type=int, default=3, help="turns of each side")
+  parser.add_argument("--networks", default=",".join(PEERS), help="names, separated by commas")
+  parser.add_argument("--work", choices=WORK, help="measure only one kind of work")
+  parser.add_argument("--batches", help="clips per batch; default 1, on a GPU 1,8")
+  parser.add_argument("--repeats", type=int, default=3, help="number of turns of each side")
   parser.add_argument(
     "--torch-compile", action="store_true", help="measure torch.compile as well; always on a GPU"
   )
-  parser.add_argument("--no-memory", action="store_true", help="times alone")
-  parser.add_argument("--json", help="a file for all numbers")
+  parser.add_argument("--no-memory", action="store_true", help="measure times only")
+  parser.add_argument("--json", help="file that gets all numbers")
   parser.add_argument("--alone", help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.alone:
@@ -382,7 +390,7 @@ def main() -> None:
   say(
     f"{device}, {os.cpu_count()} cores ({platform.machine()}), JAX {jax.__version__}, PyTorch"
     f" {torch.__version__}, Python {platform.python_version()}"
-    + ("" if gpu else "; no GPU: everything below is the CPU's")
+    + ("" if gpu else "; no GPU: all numbers below are for the CPU")
   )
   rows = []
   peak = product_peak()
@@ -391,12 +399,12 @@ def main() -> None:
   works = (arguments.work,) if arguments.work else WORK
   cases = [(n, w, b) for n in networks for w in works for b in batches]
   say(
-    "\njaxsal's clips a second, for each of which a forward pass gives a map; seconds: median"
-    " (middle half of the calls); ratio to the better eager format"
+    "\njaxsal's clips a second (one map a clip); seconds: median (middle half of the calls); ratio"
+    " to the better eager format"
   )
   say(HEADING)
   with progress("measuring", len(cases), "case") as bar:
-    for name, work, batch in cases:  # each row at once: a run that breaks off has not been in vain
+    for name, work, batch in cases:  # prints each row at once, in case the run ends early
       row = measure(name, work, batch, dtype, arguments.repeats, gpu or arguments.torch_compile)
       rows.append(row | {"gigaflops": gigaflops(name)})
       bar.print(line(rows[-1]))

@@ -1,12 +1,12 @@
-"""Milliseconds of S3D's convolutions by XLA and as they are computed here.
+"""Measures S3D's convolutions by XLA and as jaxsal computes them, in milliseconds.
 
   python -m benchmarks.conv
 
-Every 2-D convolution that S3D is computed with, once per shape, at 32 x 224 x 384 and at the size
-of the demonstration: forward, gradient of the input and gradient of the kernel. They take turns,
-three times; printed are medians, and the way that is taken here on a CPU for the kernel: a product
-of all patches (then for the rest, too), parts of the clip, or XLA's. Times of a whole pass count a
-layer as often as the network has it.
+S3D is computed as 2-D convolutions. Each of their shapes is measured at 32 x 224 x 384 and
+at the size of the demo run: forward, gradient of the input, gradient of the kernel. All of them
+take three turns, and the table has medians. The last column says how the kernel's gradient is
+computed on a CPU: as a product of all patches (then everything else is, too), over parts of the
+clip, or by XLA. Times of a whole pass count a layer as often as the network has it.
 """
 
 import collections
@@ -22,22 +22,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsal.console import console
+from jaxsal.console import say
 from jaxsal.models import s3d
-from jaxsal.nn import conv
+from jaxsal.nn import conv, conv_cpu, conv_xla
 
 REPEATS = 3
-# Name, batch, frames, height, width, factor on the channels.
+# Name, batch size, frames, height, width, factor on the numbers of channels.
 SIZES = [("full size", 1, 32, 224, 384, 1.0), ("demonstration", 8, 16, 96, 128, 0.25)]
 
 
 def layers(frames: tuple[int, ...], width: float) -> collections.Counter:
-  """(x shape, kernel shape, stride, padding) -> how often the encoder runs such a convolution."""
+  """Counts the encoder's 2-D convolutions by (x shape, kernel shape, stride, padding)."""
   seen = collections.Counter()
 
   def record(x, kernel, stride, padding):
     seen[x.shape, kernel.shape, stride, padding] += 1
-    return conv._xla_conv2d(x, kernel, stride, padding)
+    return conv_xla.conv2d(x, kernel, stride, padding)
 
   def run(x):
     s3d.Encoder(s3d.S3DConfig(width=width), nnx.Rngs(0))(x)
@@ -48,12 +48,12 @@ def layers(frames: tuple[int, ...], width: float) -> collections.Counter:
 
 
 def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
-  """Milliseconds by XLA and here: forward, gradient of the input, gradient of the kernel."""
+  """Returns milliseconds by XLA and here: forward, gradient of the input, of the kernel."""
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.standard_normal(s, np.float32)) for s in (x_shape, kernel_shape))
   calls = []
-  for function in (conv._xla_conv2d, conv._conv2d):
-    # Without keywords, which a function with its own gradient does not take.
+  for function in (conv_xla.conv2d, conv._conv2d):
+    # The lambda passes no keywords, because a function with its own gradient takes none.
     forward = functools.partial(lambda f, x, kernel: f(x, kernel, stride, padding), function)
     dy = jnp.ones(jax.eval_shape(forward, x, kernel).shape)
     calls += [
@@ -74,15 +74,15 @@ def measure(x_shape, kernel_shape, stride, padding) -> list[float]:
 
 
 def way(x_shape, kernel_shape, stride, padding) -> str:
-  """How the gradient of the kernel is taken on a CPU."""
-  if conv._few_positions(x_shape, kernel_shape, stride, padding):
+  """Names the formulation of the kernel's gradient on a CPU."""
+  if conv_cpu.few_positions(x_shape, kernel_shape, stride, padding):
     return "product"
-  size = conv._size(x_shape, kernel_shape, stride, padding)
-  return "parts" if conv._parts_win((x_shape[0], *size, kernel_shape[-1]), kernel_shape) else "xla"
+  size = conv_cpu.output_size(x_shape, kernel_shape, stride, padding)
+  y_shape = (x_shape[0], *size, kernel_shape[-1])
+  return "parts" if conv_cpu.parts_win(y_shape, kernel_shape) else "xla"
 
 
 def main() -> None:
-  say = functools.partial(console.print, soft_wrap=True, highlight=False)
   device = jax.devices()[0]
   say(
     f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores ({platform.machine()}), "

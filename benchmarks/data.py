@@ -1,13 +1,14 @@
-"""Clips per second of the data pipeline, on this machine's processor.
+"""Measures the data pipeline in clips per second, on this machine's processor.
 
   python -m benchmarks.data [--video=FILE] [--data-dir=DIR]
 
-Two sets: `demo` (built in DIR if need be; a temporary directory by default), and videos of
-224 x 384 JPEG frames as the builders store them, read at that size and at TSFP-Net's 192 x 352.
-Their content is FILE's, or else a texture with much noise, which takes longer to decode. The lines
-below a set say how large its frames are, where the time of one clip goes, and how many clips each
-core loads that has a process to itself, as where several train together: within one process,
-threads wait for Python's lock, and workers send what they load through shared memory.
+There are two data sets: `demo` (built in DIR if needed; a temporary directory by default), and
+videos of 224 x 384 JPEG frames as the builders store them, read at that size and at TSFP-Net's
+192 x 352. The videos show the frames of FILE, or by default a texture with much noise, which takes
+longer to decode. The lines below a set give the size of its frames, the parts of the time that one
+clip takes, and the clips per second of each core with one process per core, as when several
+processes train together. Within one process, threads wait for Python's lock, and workers send
+their clips through shared memory.
 """
 
 import argparse
@@ -27,21 +28,22 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxsal.console import console
+from jaxsal.console import say
 from jaxsal.data import pipeline, sources, transforms, video
 from jaxsal.tfds_builders import records
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.tfds_builders.video_builder import JPEG_QUALITY
 
 LENGTH, BATCH = 32, 4
-SECONDS = 2.5  # of each measurement
+SECONDS = 2.5  # length of each measurement
 FRAME = (224, 384)
 
 
 class Clips(tfds.core.GeneratorBasedBuilder):
-  """As many videos as DHF1K trains on, stored as the builders of downloaded sets store them.
+  """Builds as many videos as DHF1K has for training, stored as those of downloaded sets.
 
-  Not fewer: to shuffle n videos, Grain takes 2^16 / n steps for each, which is 5 ms for eight.
+  There must not be fewer: to shuffle n videos, Grain takes 2^16 / n steps for each, which is 5 ms
+  for eight videos.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -85,7 +87,7 @@ class Clips(tfds.core.GeneratorBasedBuilder):
 
 
 def noisy_texture() -> Iterator[np.ndarray]:
-  """A smooth texture with noise, which moves."""
+  """Yields frames of a smooth texture with noise, which moves."""
   rng = np.random.default_rng(0)
   coarse = rng.uniform(0, 255, (14, 24, 3)).astype(np.float32)
   texture = cv2.resize(coarse, FRAME[::-1], interpolation=cv2.INTER_CUBIC)
@@ -96,7 +98,7 @@ def noisy_texture() -> Iterator[np.ndarray]:
 
 
 def images_of(path: str) -> Iterator[np.ndarray]:
-  """The frames of a video, again and again."""
+  """Yields the frames of a video, again and again."""
   while True:
     for image in video.read_frames(path):
       yield transforms.resize(image, FRAME)
@@ -108,7 +110,14 @@ def clips_per_second(
   workers: int,
   wait: Callable[[], Any] = lambda: None,
 ) -> float:
-  """Calls `wait` when all is ready to be measured."""
+  """Measures how many clips the pipeline loads in a second.
+
+  Args:
+    split: the split to load clips of.
+    size: height and width of the loaded frames.
+    workers: number of processes that load clips; 0 for threads.
+    wait: function that is called just before the measurement.
+  """
   batches = pipeline.train_batches(
     split,
     length=LENGTH,
@@ -120,7 +129,7 @@ def clips_per_second(
     workers=workers,
   )
   with contextlib.closing(batches):
-    for _ in range(2 * max(workers, 4)):  # workers start, and what they loaded meanwhile is used
+    for _ in range(2 * max(workers, 4)):  # until workers have started and their buffers are used
       next(batches)
     wait()
     began, done = time.perf_counter(), 0
@@ -131,7 +140,7 @@ def clips_per_second(
 
 
 def clips_per_core(split: sources.Split, size: tuple[int, int]) -> list[float]:
-  """Of one process for each core, all at once."""
+  """Measures the clips per second of one process for each core, all at once."""
   cores, spawn = os.cpu_count() or 1, multiprocessing.get_context("spawn")
   with spawn.Manager() as manager, futures.ProcessPoolExecutor(cores, spawn) as pool:
     together = manager.Barrier(cores, timeout=60).wait
@@ -139,7 +148,8 @@ def clips_per_core(split: sources.Split, size: tuple[int, int]) -> list[float]:
     return [rate.result() for rate in rates]
 
 
-def milliseconds(call, repeats: int = 5) -> float:
+def milliseconds(call: Callable[[], Any], repeats: int = 5) -> float:
+  """Returns the mean time of a call, after one call that does not count."""
   call()
   began = time.perf_counter()
   for _ in range(repeats):
@@ -148,7 +158,7 @@ def milliseconds(call, repeats: int = 5) -> float:
 
 
 def profile(split: sources.Split, size: tuple[int, int]) -> str:
-  """Parts of one clip of LENGTH frames, in one thread."""
+  """Measures the parts of loading one clip of LENGTH frames in one thread; returns a line."""
   images = [split.image(i) for i in range(LENGTH)]
   clip = np.empty((LENGTH, *size, 3), np.uint8)
   parts = {
@@ -161,16 +171,15 @@ def profile(split: sources.Split, size: tuple[int, int]) -> str:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--data-dir", help="where prepared data sets are, or will be")
-  parser.add_argument("--video", help="a video whose frames are read; else a noisy texture")
+  parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+  parser.add_argument("--data-dir", help="directory of prepared data sets")
+  parser.add_argument("--video", help="a video whose frames are used instead of a noisy texture")
   arguments = parser.parse_args()
   data_dir = arguments.data_dir
-  console.print(
+  say(
     f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},"
     f" Grain {grain.__version__}, TFDS {tfds.__version__}, OpenCV {cv2.__version__};"
-    f" T = {LENGTH}, batches of {BATCH}",
-    soft_wrap=True,
+    f" T = {LENGTH}, batches of {BATCH}"
   )
   with tempfile.TemporaryDirectory() as temporary:
     tfds.disable_progress_bar()
@@ -184,12 +193,10 @@ def main() -> None:
     for split, size in cases:
       for workers in (0, 1, 2):
         rate = clips_per_second(split, size, workers)
-        console.print(
-          f"{split.dataset:<20} {size[0]} x {size[1]}  workers {workers}  {rate:7.1f} clips/s"
-        )
+        say(f"{split.dataset:<20} {size[0]} x {size[1]}  workers {workers}  {rate:7.1f} clips/s")
       alone = ", ".join(f"{rate:.1f}" for rate in clips_per_core(split, size))
-      console.print(f"  {profile(split, size)}", soft_wrap=True)
-      console.print(f"  a process for each core: {alone} clips/s", soft_wrap=True)
+      say(f"  {profile(split, size)}")
+      say(f"  a process for each core: {alone} clips/s")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Where GFSalNet's gate trusts motion, on the demo set, whose scenes say what moves.
+"""Measures where GFSalNet's gate trusts motion, on the demo set, whose scenes say what moves.
 
   python -m benchmarks.gates --model=runs/gfsal_demo [--data-dir=DIR] [--out=FILE.png]
 
-Prints the mean motion weight, 1 - P, on objects that move, on objects that have long stood still,
-and over whole frames; FILE.png shows it over time on two objects of one video, as figure 6 of the
+Prints the mean motion weight, 1 - P, on objects that move, on objects that have long been still,
+and over whole frames. FILE.png shows it over time on two objects of one video, as figure 6 of the
 paper does.
 """
 
@@ -11,17 +11,17 @@ import argparse
 
 import numpy as np
 
-from jaxsal import models
-from jaxsal.console import console, track
+from jaxsal.console import say, track
 from jaxsal.data import sources, transforms
-from jaxsal.prediction.gates import Gates, plot
+from jaxsal.prediction import Predictor
+from jaxsal.prediction.gates import plot
 from jaxsal.tfds_builders import records
 from jaxsal.tfds_builders.demo import observers
 from jaxsal.tfds_builders.demo.demo_dataset_builder import video_rng
 from jaxsal.tfds_builders.demo.scene import Scene, Simulation, make_scene
 
-# An object moves if it has come this far since the frame before, in pixels; it is still if it does
-# not, and less than this is left of its salience.
+# An object moves if it has moved by _MOVED pixels since the previous frame. It is still and
+# forgotten if it has not moved and its salience is below _FORGOTTEN.
 _MOVED, _FORGOTTEN = 0.5, 0.01
 
 
@@ -31,45 +31,44 @@ def main() -> None:
   parser.add_argument("--data-dir", default="~/tensorflow_datasets")
   parser.add_argument("--dataset", default="demo")
   parser.add_argument("--split", default="validation")
-  parser.add_argument("--out", help="where the plot goes")
+  parser.add_argument("--out", help="file of the plot")
   args = parser.parse_args()
-  gates = Gates(models.load(args.model))
+  gates = Predictor(args.model, gates=True)
   split = sources.open_split(args.dataset, args.split, args.data_dir)
 
   moving, still, frames, videos = [], [], [], []
   for number in track(range(len(split.videos)), "videos", len(split.videos), "video"):
     scene = scene_of(split, number)
     weights, on_objects = motion_weights(gates, split, number, scene)
-    moves, stands = states(scene)
+    moves, rests = states(scene)
     moving += on_objects[moves].tolist()
-    still += on_objects[stands].tolist()
+    still += on_objects[rests].tolist()
     frames += weights.mean((1, 2)).tolist()
-    videos.append((on_objects, moves, stands))
-  console.print(
+    videos.append((on_objects, moves, rests))
+  say(
     f"{split.where()}: mean motion weight {np.nanmean(moving):.3f} on objects that move "
-    f"({len(moving)} views), {np.nanmean(still):.3f} on objects that stand still "
-    f"({len(still)} views), {np.mean(frames):.3f} over whole frames",
-    soft_wrap=True,
+    f"({len(moving)} views), {np.nanmean(still):.3f} on objects that are still "
+    f"({len(still)} views), {np.mean(frames):.3f} over whole frames"
   )
   if args.out:
     write_plot(args.out, *max(videos, key=_contrast), fps=split.videos[0].fps)
-    console.print(f"plot: {args.out}")
+    say(f"plot: {args.out}")
 
 
 def scene_of(split: sources.Split, number: int) -> Scene:
-  """The scene of a stored video, drawn again."""
+  """Draws the scene of a stored video again."""
   simulation, video = Simulation(**split.metadata["simulation"]), split.videos[number]
   scene = make_scene(simulation, video.frames, video_rng(split.name, number))
   exact = records.encode_map(observers.exact_density(scene)[0], np.uint16)
   if exact != split[video.first]["exact"]:
-    raise SystemExit(f"{split.where()} was made by another version: prepare it again")
+    raise SystemExit(f"{split.where()} was made by another version: prepare it again.")
   return scene
 
 
 def motion_weights(
-  gates: Gates, split: sources.Split, number: int, scene: Scene
+  gates: Predictor, split: sources.Split, number: int, scene: Scene
 ) -> tuple[np.ndarray, np.ndarray]:
-  """1 - P of a video [t, h, w], and its means on the k objects [k, t], NaN outside the frame."""
+  """Returns 1 - P of a video [t, h, w] and its means on k objects [k, t], NaN out of the frame."""
   video, sim = split.videos[number], scene.simulation
   images = (
     transforms.decode_frame(split[record]["image"], split.where(record))
@@ -91,7 +90,7 @@ def motion_weights(
 
 
 def states(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-  """Which objects move, and which stand still and are forgotten: bool [k, t] each."""
+  """Returns which objects move, and which are still and forgotten: bool [k, t] each."""
   lead = scene.simulation.lead
   step = np.linalg.norm(np.diff(scene.position, axis=1), axis=-1)[:, lead - 1 :]
   visible, salience = scene.visible[:, lead:], scene.salience[:, lead:]
@@ -99,22 +98,22 @@ def states(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contrast(video: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int:
-  """How much of both states some object of a video shows, in frames."""
-  _, moves, stands = video
-  return int(np.minimum(moves.sum(1), stands.sum(1)).max())
+  """Returns the number of frames for which some object of a video shows both states."""
+  _, moves, rests = video
+  return int(np.minimum(moves.sum(1), rests.sum(1)).max())
 
 
 def write_plot(
-  path: str, on_objects: np.ndarray, moves: np.ndarray, stands: np.ndarray, *, fps: float
+  path: str, on_objects: np.ndarray, moves: np.ndarray, rests: np.ndarray, *, fps: float
 ) -> None:
-  """The motion weight over time on the object that shows most of both, and on the stillest one."""
-  mover = np.minimum(moves.sum(1), stands.sum(1)).argmax()
-  rest = stands.sum(1)
+  """Plots the motion weight on the object that shows both states most, and on the stillest one."""
+  mover = np.minimum(moves.sum(1), rests.sum(1)).argmax()
+  rest = rests.sum(1)
   rest[mover] = -1
   times = np.arange(on_objects.shape[1]) / fps
   lines = {
     "on an object that moves while it is shaded": on_objects[mover],
-    "on an object that stands still": on_objects[rest.argmax()],
+    "on an object that is still": on_objects[rest.argmax()],
   }
   figure = plot(times, lines)
   figure.axes[0].fill_between(times, 0, 1, where=moves[mover], step="mid", alpha=0.15)

@@ -1,11 +1,11 @@
-"""Milliseconds per frame of the metrics, on this machine's device.
+"""Measures milliseconds per frame of the metrics on this machine's device.
 
   python -m benchmarks.metrics
 
-Maps of 360 x 640, float32. First all metrics but Borji's AUC together, for batches of several
-sizes and frames with few and many fixations, in one jitted call and in NumPy; then each metric
-alone. The shuffled AUC is the mean over all splits, not over 100. The calls take turns, nine times;
-printed are medians.
+Maps are 360 x 640, float32. All metrics except Borji's AUC are measured together, for batches of
+several sizes and frames with few and many fixations, in one jitted call and in NumPy; then each
+metric alone. The shuffled AUC is the mean over all splits, not over 100. The calls take turns, nine
+times, and medians are printed.
 """
 
 import functools
@@ -13,23 +13,32 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import cv2
 import jax
 import numpy as np
 
 from jaxsal import metrics
-from jaxsal.console import console
+from jaxsal.console import say
+
+Key = TypeVar("Key", bound=Hashable)
 
 REPEATS = 9
 SIZE = (360, 640)
 BATCHES, FIXATIONS = (1, 2, 4, 16), (20, 200)
-BATCH, FEW = 2, 20  # where each metric is alone
+BATCH, FEW = 2, 20  # batch size and fixations where each metric is measured alone
 PARTS = ("prediction", "density", "fixations", "other", "baseline")
 
 
 def frames(batch: int, fixations: int) -> dict[str, np.ndarray]:
-  """Random maps [b, h, w] with about so many fixations, and ten times as many in the other map."""
+  """Makes random maps [b, h, w].
+
+  Args:
+    batch: number of frames b.
+    fixations: approximate number of fixations a frame; the other map has ten times as many.
+  """
   rng = np.random.default_rng(0)
 
   def looked_at(count: int) -> np.ndarray:
@@ -49,12 +58,12 @@ def scores(**maps: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def alone(metric: str, **maps: np.ndarray) -> np.ndarray:
-  return metrics.frame_scores(**maps)[metric]  # the others are not computed under `jit`
+  return metrics.frame_scores(**maps)[metric]  # under `jit` the others are not computed
 
 
-def measure(calls: dict) -> dict[str, float]:
-  """Median milliseconds of each call, the first of which, when it is compiled, does not count."""
-  times = {name: [] for name in calls}
+def measure(calls: dict[Key, Callable[[], Any]]) -> dict[Key, float]:
+  """Returns the median milliseconds of each call; the first one, which compiles, does not count."""
+  times: dict[Key, list[float]] = {name: [] for name in calls}
   for _ in range(1 + REPEATS):
     for name, call in calls.items():
       began = time.perf_counter()
@@ -64,7 +73,6 @@ def measure(calls: dict) -> dict[str, float]:
 
 
 def main() -> None:
-  say = functools.partial(console.print, soft_wrap=True, highlight=False)
   device = jax.devices()[0]
   say(
     f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores ({platform.machine()}), "

@@ -1,7 +1,7 @@
-"""The networks in plain PyTorch modules, as their users have them, to be timed against.
+"""The networks as plain PyTorch modules, for comparison with jaxsal's in time and memory.
 
-Entries of the state dicts are named as in the released checkpoints (TSFP-Net: as `jaxsal convert
---to-torch` names them), so that the golden cases verify these modules as well: see
+The names in the state dicts are those of the released checkpoints (for TSFP-Net those of `jaxsal
+convert --to-torch`), so that the golden cases verify these modules as well: see
 `tests/models/test_peers.py`. Clips are [b, c, t, h, w], maps [b, h, w].
 """
 
@@ -64,7 +64,7 @@ class Mixed(nn.Module):
 
 
 class Encoder(nn.Module):
-  """S3D in four stages."""
+  """The S3D encoder in four stages."""
 
   def __init__(self) -> None:
     super().__init__()
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
 
 
 class S3D(nn.Module):
-  """The classifier, with the names of the Kinetics-400 file."""
+  """The S3D classifier, with the names of the Kinetics-400 file."""
 
   def __init__(self) -> None:
     super().__init__()
@@ -193,6 +193,9 @@ class ViNetDecoder(nn.Module):
 
 class STSANet(Encoder):
   _SIZES = ((56, 96), (28, 48), (14, 24), (7, 12))
+  branch3_beh_0: nn.Module
+  readout_1: nn.Module
+  readout_2: nn.Module
 
   def __init__(self) -> None:
     super().__init__()
@@ -214,12 +217,12 @@ class STSANet(Encoder):
           columns = nn.Conv3d(channels, channels, (1, 1, 3), padding=(0, 0, 1))
           self._add(f"{name}_v", rows, nn.ReLU(), columns, nn.ReLU())
       for layer, channels in enumerate((c, d)):
-        setattr(self, f"ln_{level}_{layer}", nn.LayerNorm((channels, 4, *self._SIZES[level])))
+        setattr(self, f"ln_{level}_{layer}", nn.LayerNorm([channels, 4, *self._SIZES[level]]))
     self._add("branch3_beh_0", _space(512, 416), nn.ReLU(), _double())
     for i, (c, d) in enumerate(((416, 240), (240, 192), (192, 192))):
       self._add(f"SA_{i}", nn.Conv3d(2 * c, 1, 1), nn.Sigmoid())
       squeeze, excite = nn.Conv3d(2 * c, c // 2, 1), nn.Conv3d(c // 2, 2 * c, 1)
-      norm = nn.LayerNorm((c // 2, 4, 1, 1))
+      norm = nn.LayerNorm([c // 2, 4, 1, 1])
       pool = nn.AdaptiveAvgPool3d((4, 1, 1))
       self._add(f"CA_{i}", pool, squeeze, norm, nn.ReLU(), excite, nn.Sigmoid())
       self._add(f"inc_{i}_0", nn.Conv3d(c, d, 1))
@@ -249,17 +252,19 @@ class STSANet(Encoder):
     return [x.transpose(1, 2).reshape(a.shape) for x in (new_a, new_b)]
 
   def _layer(self, level: int, layer: int, x: torch.Tensor) -> torch.Tensor:
-    y = x
     if level == 0:
       y, switches = F.max_pool3d(x, (1, 2, 2), (1, 2, 2), return_indices=True)
-    if layer == 0:
-      a, b, c, d = y.split(1, dim=2)
-      y = torch.cat([*self._attend(level, 0, a, b), *self._attend(level, 1, c, d)], dim=2)
+      y = F.max_unpool3d(self._attend_all(level, layer, y), switches, (1, 2, 2), (1, 2, 2))
     else:
-      y = torch.cat(self._attend(level, 2, *y.split(2, dim=2)), dim=2)
-    if level == 0:
-      y = F.max_unpool3d(y, switches, (1, 2, 2), (1, 2, 2))
+      y = self._attend_all(level, layer, x)
     return x + getattr(self, f"ln_{level}_{layer}")(y)
+
+  def _attend_all(self, level: int, layer: int, x: torch.Tensor) -> torch.Tensor:
+    if layer == 0:
+      a, b, c, d = x.split(1, dim=2)
+      return torch.cat([*self._attend(level, 0, a, b), *self._attend(level, 1, c, d)], dim=2)
+    a, b = x.split(2, dim=2)
+    return torch.cat(self._attend(level, 2, a, b), dim=2)
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     levels = self.stages(x)
@@ -274,7 +279,8 @@ class STSANet(Encoder):
       weights = getattr(self, f"CA_{i}")(both * getattr(self, f"SA_{i}")(both))
       weight_high, weight_low = weights.chunk(2, dim=1)
       x = x * weight_high + low * weight_low
-      x = F.relu(sum(getattr(self, f"inc_{i}_{branch}")(x) for branch in range(4)))
+      a, b, c, d = (getattr(self, f"inc_{i}_{branch}")(x) for branch in range(4))
+      x = F.relu(a + b + c + d)
       x = F.interpolate(x, scale_factor=(1, 2, 2), mode="trilinear")
     return self.readout_2(self.readout_1(x))[:, 0, 0]
 

@@ -1,18 +1,17 @@
-"""Maps per second of a video, with and without shared work of its windows; the arithmetic of both.
+"""Measures maps per second of a video with and without shared work, and counts their arithmetic.
 
   python -m benchmarks.sharing
   python -m benchmarks.sharing --small --networks tased,vinet
 
-Networks of random weights predict a video of random frames, whose windows fill two chunks, with
-`jaxsal.prediction.Predictor`: everything but decoding and writing. Each window alone and shared
-work take turns, after a first turn that does not count; printed are medians, and half the range as
-a part of them. GFLOP are XLA's count for a map. The saving to aim at is that of a chunk without
-end, where all but the windows' ends is computed once per frame; `reached` is the part of it that
-there is, in GFLOP and in time.
+Networks with random weights predict a video of random frames, whose windows fill two chunks, with
+`jaxsal.prediction.Predictor`, which does everything except decoding and writing. Windows computed
+alone and windows that share work take turns, after a first turn that does not count. The table
+shows medians, and half the range as a share of the median. GFLOP is XLA's count for one map. The
+ideal is an endless chunk, where everything except the ends of windows is computed once per frame;
+`reached` is the share of the ideal's saving that is achieved, in GFLOP and in time.
 """
 
 import argparse
-import functools
 import os
 import platform
 import statistics
@@ -24,18 +23,16 @@ import numpy as np
 from flax import nnx
 
 from jaxsal import models
-from jaxsal.console import console, progress
-from jaxsal.models._base import SaliencyModel
-from jaxsal.models._costs import operations
-from jaxsal.prediction import shared_windows
-from jaxsal.prediction.predictor import Predictor
+from jaxsal.console import progress, say
+from jaxsal.models import SaliencyModel, operations
+from jaxsal.prediction import Predictor, shared_windows
 
 NETWORKS = ("tased", "vinet", "stsanet", "tsfp")
 SMALL = {"variant": "small", "size": (96, 128)}
 
 
 def gigaflops(model: SaliencyModel) -> tuple[float, float, float]:
-  """For a map: of a window alone, of one in a chunk, of one in a chunk without end."""
+  """Returns GFLOP for the map of a window alone, in a chunk, and in an endless chunk."""
   model.eval()
   graph, state = nnx.split(model)
   length = model.length
@@ -66,9 +63,9 @@ def gigaflops(model: SaliencyModel) -> tuple[float, float, float]:
 def maps_per_second(
   model: SaliencyModel, batch_size: int | None, repeats: int
 ) -> tuple[list[float], list[float]]:
-  """Without sharing and with it, of each turn."""
+  """Returns the rates of all turns, without shared work and with it."""
   predictors = [Predictor(model, batch_size=batch_size, sharing=on) for on in (False, True)]
-  # Of `last`, the first T - 1 windows are reversed, and a chunk of their own.
+  # With the target `last`, the first T - 1 windows are reversed and form a chunk of their own.
   count = 2 * model.length - (model.target == "last")
   video = np.random.default_rng(0).integers(0, 256, (count, *model.size, 3), np.uint8)
   rates = [], []
@@ -84,14 +81,15 @@ def maps_per_second(
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--networks", default=",".join(NETWORKS), help="separated by commas")
-  parser.add_argument("--repeats", type=int, default=3, help="turns")
-  parser.add_argument("--batch-size", type=int, help="windows at a time; default: Predictor's")
+  parser.add_argument("--networks", default=",".join(NETWORKS), help="names separated by commas")
+  parser.add_argument("--repeats", type=int, default=3, help="number of turns")
+  parser.add_argument(
+    "--batch-size", type=int, help="number of windows at a time (default: Predictor's)"
+  )
   parser.add_argument("--dtype", default="float32", help="float32 or bfloat16")
   parser.add_argument("--small", action="store_true", help="a quarter of the channels, 96 x 128")
-  parser.add_argument("--count", action="store_true", help="GFLOP alone")
+  parser.add_argument("--count", action="store_true", help="count GFLOP only")
   args = parser.parse_args()
-  say = functools.partial(console.print, soft_wrap=True, highlight=False)
   device = jax.devices()[0]
   say(
     f"{device.device_kind} ({device.platform}), {os.cpu_count()} cores ({platform.machine()}), "

@@ -1,4 +1,4 @@
-"""`python -m jaxsal` is the command `jaxsal`."""
+"""Lets `python -m jaxsal` run the command `jaxsal`."""
 
 import sys
 

@@ -1,6 +1,11 @@
-"""What the terminal shows: progress with an ETA, and tables."""
+"""The terminal: lines of text, tables, and progress with an ETA.
+
+Every module prints with `say`, `show`, `progress` or `track`. None of them interprets markup, since
+paths and errors may hold brackets.
+"""
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -11,18 +16,22 @@ import rich.table
 
 T = TypeVar("T")
 
-console = rich.console.Console()
-# Seconds between lines where there is no terminal to redraw (a log file, CI, a notebook's `!`).
+# Tables in a log get the width that they need; without a terminal, rich assumes 80 columns.
+console = rich.console.Console(
+  width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False
+)
+# Seconds between two lines of progress if there is no terminal to redraw: in a log file, in CI, or
+# after a notebook's `!`.
 _PLAIN_INTERVAL = 10.0
 
 
 def say(text: str) -> None:
-  """Prints text as it is: brackets are no markup, numbers get no colour, long lines stay whole."""
-  console.print(text, markup=False, highlight=False, soft_wrap=True)
+  """Prints text unchanged: brackets are not markup, and long lines are not wrapped."""
+  console.print(text, soft_wrap=True)
 
 
 def show(table: rich.table.Table) -> None:
-  """Prints a table, as wide as the terminal allows."""
+  """Prints a table, at most as wide as the terminal."""
   console.print(table)
 
 
@@ -30,13 +39,13 @@ def show(table: rich.table.Table) -> None:
 def progress(
   description: str, total: int, unit: str = "it", start: int = 0
 ) -> Iterator["Progress"]:
-  """A bar with rate and ETA on a terminal, a line every ten seconds elsewhere.
+  """Shows a bar with rate and ETA on a terminal, and a line every ten seconds elsewhere.
 
   Args:
-    description: what is being done, in a few words.
-    total: number of units that make up the whole.
+    description: the work in a few words.
+    total: number of units in the whole work.
     unit: name of one unit, for the rate.
-    start: units already done, for work that is resumed; they do not count for the rate.
+    start: number of units that an earlier run has done; the rate leaves them out.
   """
   bar = Progress(description, total, unit, start)
   try:
@@ -46,9 +55,10 @@ def progress(
 
 
 class Progress:
-  """See `progress`; `advance` adds units and may replace the text behind the bar."""
+  """The bar, or the lines, that `progress` shows."""
 
   def __init__(self, description: str, total: int, unit: str, start: int = 0) -> None:
+    """Shows the bar on a terminal; the arguments are those of `progress`."""
     self._description, self._total, self._unit = description, total, unit
     self._start = self._done = start
     self._began: float | None = None
@@ -56,13 +66,15 @@ class Progress:
     self._text = ""
     self._bar = None
     if console.is_terminal:
+      columns = ("{task.description}", "{task.fields[rate]}", "eta {task.fields[eta]}")
+      name, rate, eta = (rich.progress.TextColumn(text, markup=False) for text in columns)
       self._bar = rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
+        name,
         rich.progress.BarColumn(bar_width=30),
         rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("{task.fields[rate]}"),
-        rich.progress.TextColumn("eta {task.fields[eta]}"),
-        rich.progress.TextColumn("{task.fields[text]}"),
+        rate,
+        eta,
+        rich.progress.TextColumn("{task.fields[text]}", markup=False),
         console=console,
       )
       self._task = self._bar.add_task(
@@ -71,8 +83,9 @@ class Progress:
       self._bar.start()
 
   def advance(self, units: int = 1, text: str | None = None) -> None:
-    """Counts `units` as done; `text`, when given, replaces what stands behind the bar."""
-    if self._began is None:  # what came before the first units, compiling say, is not their rate
+    """Counts `units` as done; `text`, if given, replaces the text after the bar."""
+    if self._began is None:
+      # The time before the first units, often for compiling, does not belong to the rate.
       self._began, self._start = time.monotonic(), self._start + units
     self._done += units
     self._text = self._text if text is None else text
@@ -96,11 +109,12 @@ class Progress:
     say(line)
 
   def close(self) -> None:
+    """Leaves the bar on the screen as it is."""
     if self._bar is not None:
       self._bar.stop()
 
   def _rate(self) -> float:
-    """Units per second since the first ones were done; 0 while that is not known."""
+    """Returns the units per second since the first ones were done; 0 until that is known."""
     seconds = time.monotonic() - self._began if self._began is not None else 0.0
     return (self._done - self._start) / seconds if seconds > 0 else 0.0
 
@@ -116,7 +130,7 @@ class Progress:
 
 
 def track(items: Iterable[T], description: str, total: int, unit: str = "it") -> Iterator[T]:
-  """Yields `items` under a progress bar."""
+  """Yields `items` while a progress bar counts them."""
   with progress(description, total, unit) as bar:
     for item in items:
       yield item

@@ -1,4 +1,4 @@
-"""Output that is complete or not there, and output that is completed piece by piece."""
+"""Writes output that appears only when it is complete, or that grows piece by piece."""
 
 import contextlib
 import json
@@ -14,9 +14,9 @@ from jaxsal.errors import UserError
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a temporary folder that takes the place of `folder` when the block ends without error.
+  """Yields a temporary folder that replaces `folder` when the block ends without an error.
 
-  After an error, and after an interruption, `folder` is as it was. A link is followed.
+  An error or an interruption leaves `folder` as it was. A link is followed.
   """
   folder = pathlib.Path(folder).resolve()
   folder.parent.mkdir(parents=True, exist_ok=True)
@@ -41,16 +41,16 @@ def replacing_folder(folder: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-  """Writes a file in one step: readers see the old text or the new one."""
+  """Writes a file in one step, so that readers see either the old text or the new one."""
   with replacing_file(path) as temporary:
     temporary.write_text(text, "utf-8")
 
 
 @contextlib.contextmanager
 def replacing_file(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives the name of a temporary file that takes the place of `path` when the block ends well.
+  """Yields the name of a temporary file that replaces `path` when the block ends without an error.
 
-  What an error leaves of it is hidden, and the next try writes over it.
+  An error leaves the temporary file, whose name begins with a dot; the next try overwrites it.
   """
   path = pathlib.Path(path)
   temporary = path.with_name(f".{path.name}.tmp")
@@ -66,28 +66,28 @@ def claim(
   *,
   overwrite: bool,
 ) -> None:
-  """Makes a folder for output that comes piece by piece, or finds the one to continue in.
+  """Makes a folder for output that grows piece by piece, or lets a run continue in it.
 
   Args:
-    folder: of the output.
-    record: the JSON file, in `folder` or elsewhere, that keeps the signature.
-    signature: JSON values that say what the output is; pieces of another one do not mix with it.
-    outputs: names of what such output may consist of, and so of what `overwrite` may delete.
-    overwrite: whether to delete what is there and begin anew.
+    folder: folder of the output.
+    record: JSON file, in `folder` or elsewhere, that keeps the signature.
+    signature: JSON values that describe the output; a run with another signature is refused.
+    outputs: names of all files and folders that such output may hold, which `overwrite` may delete.
+    overwrite: whether such output is deleted first, if the folder holds any.
 
   Raises:
-    UserError: something else is in the way.
+    UserError: the folder holds something else.
   """
   signature = json.loads(json.dumps(signature))
   if folder.exists() and not folder.is_dir():
     raise UserError(f"{folder}: a file is in the way of the output folder. Name another folder.")
   names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-  there = {name for name in names if not name.startswith(".")}  # hidden: what was never finished
+  there = {name for name in names if not name.startswith(".")}  # hidden: temporary files
   if there - {record.name}:
     if not record.exists() or there - set(outputs) - {record.name}:
       foreign = sorted(there - set(outputs)) or sorted(there)
       raise UserError(
-        f"{folder}: holds {foreign[0]!r}, which this command has not written. Name another --out."
+        f"{folder} holds {foreign[0]!r}, which this command has not written. Name another --out."
       )
     old = _read_signature(record)
     different = [
@@ -108,7 +108,8 @@ def claim(
 
 
 def _read_signature(record: pathlib.Path) -> dict[str, Any]:
+  """Returns the signature in a record; an empty one if the record is damaged."""
   try:
     return dict(json.loads(record.read_text()))
   except (ValueError, TypeError):
-    return {}  # damaged: differs from every signature
+    return {}

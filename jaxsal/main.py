@@ -1,83 +1,131 @@
-"""Trains a network: python -m jaxsal.main --config=configs/tsfp.py --workdir=runs/demo
+"""Trains a network by a recipe. `jaxsal train` and `python -m jaxsal.main` are one command.
 
---config names a recipe, a file with a function get_config(arg); what stands behind a colon is its
-argument: --config=configs/tsfp.py:dhf1k. Single fields are changed on the command line:
---config.optimizer.learning_rate=3e-4 --config.steps=1000.
+  jaxsal train --config=tsfp
+  jaxsal train --config=tsfp:dhf1k --config.data.batch_size=8 --workdir=runs/dhf1k
+  python -m jaxsal.main --config=configs/tsfp.py --workdir=runs/demo
+
+  --config=RECIPE       shipped recipe, such as tsfp, or a file with a function get_config(arg);
+                        a colon and the recipe's argument may follow, as in tsfp:dhf1k
+  --config.FIELD=VALUE  another value for one field of the recipe, as in
+                        --config.optimizer.learning_rate=3e-4 or --config.steps=1000
+  --workdir=DIR         folder of this training (default: runs/RECIPE, or runs/RECIPE-ARGUMENT)
+  --distributed         one of several processes of a cluster that JAX knows (SLURM, Cloud TPU, ...)
 
 The workdir gets checkpoints, the best model so far (for `jaxsal predict --model=WORKDIR`), logs
-and, at the end, curves.png, contact_sheet.png and summary.json. Run the same command again and it
-continues where it was interrupted.
+and, at the end, curves.png, contact_sheet.png and summary.json. The same command continues a
+training that was interrupted.
 """
 
+import pathlib
 import sys
+from typing import NamedTuple
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from jaxsal import runtime
+from jaxsal.console import say
 from jaxsal.errors import UserError
+from jaxsal.resources import find_recipe
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "Recipe, such as configs/tsfp.py or configs/tsfp.py:dhf1k.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder of this training: checkpoints, best model, logs and pictures."
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-  "distributed",
-  False,
-  "One of several processes (a cluster that JAX knows: SLURM, Cloud TPU, ...).",
-)
+
+class _Options(NamedTuple):
+  """The command's options.
+
+  Attributes:
+    config: configuration that the recipe and the command line make.
+    workdir: folder of the training.
+    distributed: whether this process is one of a cluster's.
+  """
+
+  config: ConfigDict
+  workdir: str
+  distributed: bool
 
 
 def run(argv: list[str]) -> int:
-  """Trains as the flags in `argv` (without the program's name) say; returns the exit code."""
+  """Trains with these arguments, without the program's name; returns the exit code."""
+  if {"-h", "--help"} & set(argv):
+    print(__doc__)
+    return 0
   try:
-    return _run(argv)
-  except UserError as e:
-    print(f"jaxsal: error: {e}", file=sys.stderr)
+    return _train(_parse(argv))
+  except UserError as error:
+    print(f"jaxsal: error: {error}", file=sys.stderr)
     return 2
 
 
-def _run(argv: list[str]) -> int:
-  if "--help" in argv:
-    print(__doc__)
-    for flag in (_CONFIG, _WORKDIR, _DISTRIBUTED):
-      print(f"  --{flag.name}: {flags.FLAGS[flag.name].help}")
-    return 0
-  _parse(argv)
-  if not _CONFIG.value or not _WORKDIR.value:
-    raise UserError(
-      "--config and --workdir are both needed: "
-      "python -m jaxsal.main --config=configs/tsfp.py --workdir=runs/demo"
-    )
+def _train(options: _Options) -> int:
+  say(f"training in {options.workdir}: starting JAX")
   import jax
 
   from jaxsal.train import loop
 
-  if _DISTRIBUTED.value:
+  if options.distributed:
     jax.distributed.initialize()
   runtime.enable_compilation_cache()
   try:
-    loop.train(_CONFIG.value, _WORKDIR.value)
-  except loop.Interrupted as e:
-    return 128 + e.signal
+    loop.train(options.config, options.workdir)
+  except loop.Interrupted as interruption:
+    return 128 + interruption.signal
   return 0
 
 
-def _parse(argv: list[str]) -> None:
-  """Reads the flags; what is wrong with them becomes a UserError."""
+def _parse(argv: list[str]) -> _Options:
+  """Reads the flags; raises UserError for wrong ones and for errors in the recipe."""
+  argv, recipe = _with_path(argv)
+  say(f"reading {recipe}")
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file(
+    "config", None, "Recipe.", lock_config=True, flag_values=values, sys_argv=argv
+  )
+  workdir = flags.DEFINE_string("workdir", None, "Folder.", flag_values=values)
+  distributed = flags.DEFINE_bool("distributed", False, "Cluster.", flag_values=values)
   try:
-    rest = flags.FLAGS(["jaxsal.main", *argv])
-    if _CONFIG.value is not None:
-      _CONFIG.value.to_dict()  # a file that cannot be loaded says so at its first use
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as e:
-    message = str(e.args[0] if isinstance(e, KeyError) and e.args else e)
-    if "Traceback" in message:  # the recipe's own error, which ml_collections formats whole
-      message = message.strip().splitlines()[-1]
-    raise UserError(f"{message}\nSee python -m jaxsal.main --help") from e
+    rest = values(["jaxsal train", *argv])
+    config.value.to_dict()  # reports a recipe that cannot be loaded
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    raise UserError(f"{_sentence(error)} See jaxsal train --help.") from error
   if rest[1:]:
-    raise UserError(f"{rest[1]!r} is not understood: flags begin with --, see --help")
+    raise UserError(f"{rest[1]!r} is not understood: flags begin with --. See jaxsal train --help.")
+  return _Options(config.value, workdir.value or _default_workdir(recipe), distributed.value)
+
+
+def _with_path(argv: list[str]) -> tuple[list[str], str]:
+  """Returns the arguments with the path of the recipe in place of its name, and that path."""
+  argv = list(argv)
+  for i, text in enumerate(argv):
+    flag, equals, value = text.partition("=")
+    if flag.lstrip("-") == "config" and flag.startswith("-"):
+      if not equals and i + 1 < len(argv):
+        value = argv.pop(i + 1)
+      recipe = find_recipe(value)
+      argv[i] = f"--config={recipe}"
+      return argv, recipe
+  raise UserError("--config is needed, as in: jaxsal train --config=tsfp. See jaxsal train --help.")
+
+
+def _default_workdir(recipe: str) -> str:
+  """Returns runs/RECIPE, or runs/RECIPE-ARGUMENT if the recipe has an argument."""
+  path, _, argument = recipe.partition(":")
+  name = "-".join(filter(None, (pathlib.Path(path).stem, argument)))
+  workdir = f"runs/{name}"
+  say(f"workdir: {workdir} (--workdir=DIR names another)")
+  return workdir
+
+
+def _sentence(error: BaseException) -> str:
+  """Returns what is wrong, as a sentence."""
+  if "Traceback" in str(error):  # of an error in the recipe, which ml_collections has caught
+    while error.__context__:
+      error = error.__context__
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]
+  text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+  if text.startswith("'"):  # ml_collections names a missing field, and one that is similar
+    field, _, hint = text.partition("\n")
+    text = f"The recipe has no field {field}. {hint}".strip()
+  return text if text.endswith((".", "?")) else f"{text}."
 
 
 if __name__ == "__main__":

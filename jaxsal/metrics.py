@@ -1,22 +1,28 @@
-"""How well a map predicts where people looked.
+"""Metrics: how well a saliency map predicts where people looked.
 
 The definitions are those of the MIT saliency benchmark, which Bylinskii et al. compare ("What do
 different evaluation metrics tell us about saliency models?", TPAMI 2019). Every function takes maps
-[h, w] or [b, h, w] of one size and gives one value per map, of shape [] or [b]. `fixations` and
-`other` are true, or not 0, where somebody looked: a pixel counts once. float64 is computed in
-float64, all else in float32. NumPy arrays give NumPy; JAX arrays stay on the device, also under
-`jit` and, but for the AUCs, `grad`. Maps of different sizes raise a UserError.
+[h, w] or [b, h, w] of one size and returns one value per map, of shape [] or [b]. `fixations` and
+`other` are true, or not 0, where somebody looked: a pixel counts once. Predictions in float64 are
+computed in float64, all others in float32. NumPy arrays give NumPy arrays. JAX arrays stay on the
+device, under `jit` too, and under `grad` except for the AUCs. Maps of different sizes raise a
+UserError.
 
-A value that is not defined is NaN, to be dropped from a mean and counted: NSS, the AUCs and
-information gain without a fixation; the shuffled AUC without one in the other map; CC and SIM with
-a density that is the same everywhere, KL with one of zeros; everything where the prediction is not
-finite. A constant prediction says nothing: NSS 0, CC 0, AUCs 0.5, and SIM and information gain take
-it for the uniform density. Dropped, it would flatter the model.
+An undefined value is NaN, which a mean has to leave out and count. NSS, the AUCs and information
+gain are undefined without a fixation; the shuffled AUC also without a fixation in the other map; CC
+and SIM with a constant density; KL with a density of zeros; every metric if the prediction is not
+finite. A constant prediction says nothing: NSS and CC are 0, the AUCs 0.5, and SIM and information
+gain treat it as the uniform density. Leaving it out would flatter the model.
+
+`METRICS` is the table of all metrics, by key: what each is called, what it compares a prediction
+with, which way is better, and what it means. Losses, training, evaluation and reports read it.
 """
 
+import dataclasses
 import functools
 import math
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +33,17 @@ from jaxsal.errors import UserError
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
 
+# A NumPy or a JAX array in private functions, which compute with either through its namespace `xp`.
+# Public functions say that the result is of the prediction's kind.
+_Either = Any
+_Sides = tuple[Literal["left", "right"], ...]
+
 _EPSILON = 2.2204e-16  # MATLAB's eps
 _AXES = (-2, -1)
-_THRESHOLDS = np.arange(1, 11) / 10  # of the shuffled AUC and Borji's, but for the first, 0
-# To rank fixated pixels on the device, all pixels are compared with so many of them at a time. Only
-# where a map has more than `_FEW` all are sorted, which takes a CPU as long as thousands of
-# comparisons. Under `vmap` both would be done: pass batches.
+_THRESHOLDS = np.arange(1, 11) / 10  # of the shuffled AUC and of Borji's; the first, 0, is left out
+# To rank fixated pixels on the device, all pixels are compared with 32 fixated values at a time.
+# All pixels are sorted only if a map has more than 2048 fixated pixels, because sorting takes a CPU
+# as long as thousands of comparisons. Under `vmap` both would be computed: pass batches instead.
 _AT_A_TIME, _FEW = 32, 2048
 
 
@@ -55,7 +66,7 @@ def cc(prediction: Array, density: Array) -> Array:
 
 
 def sim(prediction: Array, density: Array) -> Array:
-  """Similarity: what two histograms share, each map scaled from 0 to 1, then to a sum of 1."""
+  """Similarity: the overlap of two maps, each scaled from 0 to 1 and then to a sum of 1."""
   xp, prediction, density = _prepare(prediction, density, binary=False)
   shared = xp.minimum(_shares(prediction, xp), _shares(density, xp)).sum(_AXES)
   return xp.where(_constant(density), xp.nan, shared)
@@ -72,9 +83,9 @@ def kl(prediction: Array, density: Array) -> Array:
 
 
 def information_gain(prediction: Array, fixations: Array, baseline: Array) -> Array:
-  """Bits per fixation by which the prediction says more than a baseline, such as centre bias.
+  """Bits per fixation that a prediction gains over a baseline, such as centre bias.
 
-  Each is scaled from 0 to 1, then to a sum of 1. One baseline [h, w] serves a whole batch.
+  Both are scaled from 0 to 1 and then to a sum of 1. One baseline [h, w] serves a whole batch.
   """
   xp, prediction, fixations = _prepare(prediction, fixations)
   _, _, baseline = _prepare(prediction, baseline, binary=False)
@@ -86,18 +97,18 @@ def information_gain(prediction: Array, fixations: Array, baseline: Array) -> Ar
 def auc_judd(prediction: Array, fixations: Array) -> Array:
   """Area under the ROC curve whose thresholds are the values of the fixated pixels.
 
-  At the i-th highest of n such values, i / n of the fixated pixels are hits, and all others of at
-  least that value are false alarms. Fixated pixels of one value come one after the other, so that
-  ties count against the prediction; no jitter breaks them.
+  At the i-th highest of these n values, i / n of the fixated pixels are hits, and all other pixels
+  with at least that value are false alarms. Fixated pixels with equal values are taken one by one,
+  so that ties count against the prediction; no jitter breaks them.
   """
   xp, prediction, fixations = _prepare(prediction, fixations)
   pixels = prediction.shape[-1] * prediction.shape[-2]
   count = fixations.sum(_AXES).astype(prediction.dtype)
   mean, last = _reached(prediction, fixations)
-  # Beside the curve lie n trapezoids of height 1 / n. Their sides are the false alarms at two
-  # thresholds that follow each other: the pixels that reach the i-th one, less i.
-  beside = mean - (count + 1) / 2 - (last - count) / (2 * xp.maximum(count, 1))
-  value = 1 - beside / xp.maximum(pixels - count, 1)
+  # The area above the curve consists of n trapezoids of height 1 / n. Their sides are the false
+  # alarms at two successive thresholds: the number of pixels that reach the i-th one, less i.
+  above = mean - (count + 1) / 2 - (last - count) / (2 * xp.maximum(count, 1))
+  value = 1 - above / xp.maximum(pixels - count, 1)
   return _defined_auc(value, prediction, (count > 0) & (count < pixels), xp)
 
 
@@ -106,15 +117,18 @@ def auc_shuffled(
 ) -> Array:
   """AUC whose negatives are fixated pixels of another map, so that centre bias alone gains nothing.
 
-  The benchmark draws as many negatives as there are fixations, 100 times, and takes the mean AUC.
-  An AUC is linear in the share of each negative: the mean over all possible draws, which those 100
-  estimate, is the AUC with all of the other map's pixels. That is computed; nothing is random.
+  The benchmark draws as many negatives as there are fixations, 100 times, and averages the AUCs.
+  An AUC is linear in the share of each negative, so the mean over all possible draws, which the
+  benchmark estimates, is the AUC with all of the other map's pixels. This function computes that
+  AUC, without randomness.
 
   Args:
-    prediction, fixations: see above.
-    other: the map that negatives come from.
-    exact: take every value as a threshold. By default thresholds are 0, 0.1, ..., 1, on the
-      prediction scaled from 0 to 1: the benchmark's. They are coarse, and lower the value.
+    prediction: maps [h, w] or [b, h, w].
+    fixations: maps of the fixated pixels, the positives.
+    other: maps of the pixels that negatives are drawn from, fixated in other frames.
+    exact: whether every value of the prediction is a threshold. The default are the benchmark's
+      thresholds 0, 0.1, ..., 1 on the prediction scaled from 0 to 1; they are coarse, and lower the
+      result.
   """
   xp, prediction, fixations = _prepare(prediction, fixations)
   _, _, other = _prepare(prediction, other)
@@ -122,19 +136,124 @@ def auc_shuffled(
 
 
 def auc_borji(prediction: Array, fixations: Array, *, exact: bool = False) -> Array:
-  """As `auc_shuffled`, with all pixels as negatives: the benchmark draws them uniformly."""
+  """AUC whose negatives are all pixels; the benchmark draws them uniformly.
+
+  Computed like `auc_shuffled`, whose `exact` is explained there.
+  """
   xp, prediction, fixations = _prepare(prediction, fixations)
   return _auc(prediction, fixations, xp.ones_like(fixations), exact, xp)
 
 
-# Metrics of a prediction and one truth, which losses and validation are made of: name -> function,
-# and the part of a batch that it compares the prediction with.
-METRICS = {
-  "nss": (nss, "fixations"),
-  "cc": (cc, "density"),
-  "sim": (sim, "density"),
-  "kl": (kl, "density"),
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+  """A metric, and what tables and reports say about it.
+
+  Attributes:
+    key: name in Python, in `scores.json` and among the weights of a loss.
+    title: abbreviation in print.
+    name: full name in print.
+    function: function of the prediction and of the maps that `truth` names, in that order.
+    truth: names of the maps that a prediction is compared with: `density`, `fixations`, `other`
+      (fixations of other frames), `baseline`.
+    higher_is_better: whether better predictions have higher values.
+    meaning: sentences that explain the values to the reader of a report.
+  """
+
+  key: str
+  title: str
+  name: str
+  function: Callable[..., Any]
+  truth: tuple[str, ...]
+  higher_is_better: bool = True
+  meaning: str
+
+  def __call__(self, prediction: Array, maps: Mapping[str, Array]) -> Array:
+    """Computes the metric of a prediction with the maps of a batch or frame that `truth` names."""
+    return self.function(prediction, *(maps[name] for name in self.truth))
+
+
+# All metrics by key, in the order of tables.
+METRICS: dict[str, Metric] = {
+  metric.key: metric
+  for metric in (
+    Metric(
+      key="auc_judd",
+      title="AUC-J",
+      name="area under ROC, Judd",
+      function=auc_judd,
+      truth=("fixations",),
+      meaning="How well the map separates fixated pixels from all others. 0.5 is chance, 1 is "
+      "perfect. Only the order of the map's values counts.",
+    ),
+    Metric(
+      key="sim",
+      title="SIM",
+      name="similarity",
+      function=sim,
+      truth=("density",),
+      meaning="The overlap of the map and the fixation density when both are scaled to a sum of 1. "
+      "Identical maps get 1, disjoint maps 0.",
+    ),
+    Metric(
+      key="auc_shuffled",
+      title="sAUC",
+      name="shuffled AUC",
+      function=auc_shuffled,
+      truth=("fixations", "other"),
+      meaning="Like AUC-J, but against pixels that were fixated in other frames: a map that only "
+      "knows that people look at the centre gets 0.5.",
+    ),
+    Metric(
+      key="cc",
+      title="CC",
+      name="correlation coefficient",
+      function=cc,
+      truth=("density",),
+      meaning="Pearson's correlation of the map and the fixation density, pixel by pixel. 0 is "
+      "chance, 1 is perfect.",
+    ),
+    Metric(
+      key="nss",
+      title="NSS",
+      name="normalised scanpath saliency",
+      function=nss,
+      truth=("fixations",),
+      meaning="The map's mean at the fixations, in standard deviations above the map's own mean. 0 "
+      "is chance; there is no upper limit.",
+    ),
+    Metric(
+      key="kl",
+      title="KL",
+      name="Kullback-Leibler divergence",
+      function=kl,
+      truth=("density",),
+      higher_is_better=False,
+      meaning="The information lost when the map, read as a distribution, replaces the fixation "
+      "density. 0 is perfect; missing a place where people looked costs most.",
+    ),
+    Metric(
+      key="auc_borji",
+      title="AUC-B",
+      name="area under ROC, Borji",
+      function=auc_borji,
+      truth=("fixations",),
+      meaning="Like AUC-J, but against pixels drawn at random. 0.5 is chance.",
+    ),
+    Metric(
+      key="information_gain",
+      title="IG",
+      name="information gain",
+      function=information_gain,
+      truth=("fixations", "baseline"),
+      meaning="Bits per fixation by which the map predicts better than the mean eye position does. "
+      "A map below 0 knows less than the centre bias.",
+    ),
+  )
 }
+
+# The metrics that losses and validation are made of, in the order of their tables: each has a
+# gradient and needs a single map of a batch.
+TRAINING = tuple(METRICS[key] for key in ("nss", "cc", "sim", "kl"))
 
 
 def frame_scores(
@@ -144,59 +263,57 @@ def frame_scores(
   other: Array,
   baseline: Array | None = None,
 ) -> dict[str, Array]:
-  """All metrics by name; under `jit` they share work.
+  """Computes all metrics; under `jit` they share work.
 
   A CPU is quickest with batches of 2 to 4 frames, whose intermediate maps fit its caches.
 
   Args:
-    prediction, density, fixations: maps [h, w] or [b, h, w].
+    prediction: maps [h, w] or [b, h, w].
+    density: densities of fixations, of the same shape.
+    fixations: maps of the fixated pixels, of the same shape.
     other: fixations of other frames, for the shuffled AUC.
-    baseline: a density that information gain is measured from; None leaves that metric out.
+    baseline: density that information gain is measured from; None leaves that metric out.
 
   Returns:
-    name -> [] or [b].
+    Values of shape [] or [b] by key, in the order of `METRICS`.
 
   Raises:
     UserError: the maps differ in size.
   """
-  scores = {
-    "auc_judd": auc_judd(prediction, fixations),
-    "sim": sim(prediction, density),
-    "auc_shuffled": auc_shuffled(prediction, fixations, other),
-    "cc": cc(prediction, density),
-    "nss": nss(prediction, fixations),
-    "kl": kl(prediction, density),
-    "auc_borji": auc_borji(prediction, fixations),
-  }
+  maps = {"density": density, "fixations": fixations, "other": other}
   if baseline is not None:
-    scores["information_gain"] = information_gain(prediction, fixations, baseline)
-  return scores
+    maps["baseline"] = baseline
+  return {
+    key: metric(prediction, maps)
+    for key, metric in METRICS.items()
+    if maps.keys() >= set(metric.truth)
+  }
 
 
 def to_size(prediction: Array, size: tuple[int, int]) -> Array:
-  """Resizes maps to (height, width), bicubic, as the benchmarks do to a map of another size.
+  """Resizes maps bicubically, as the benchmarks do to maps of another size than the ground truth.
 
-  The rule is MATLAB's imresize: Keys' kernel (a = -1/2), widened where a side shrinks, and maps
-  mirrored at their borders. A cubic overshoots: some values may leave the range of the map's.
+  The rule is that of MATLAB's imresize: Keys' kernel (a = -1/2), widened along a side that shrinks,
+  and maps mirrored at their borders. A cubic overshoots: values can leave the map's range.
 
   Args:
     prediction: [h, w] or [b, h, w].
     size: height and width of the ground truth.
 
   Returns:
-    [*size] or [b, *size]; float32, but for a map that has that size already.
+    float32 [*size] or [b, *size]. Maps that have this size already are returned as they are.
   """
-  old, size = prediction.shape[-2:], tuple(size)
-  if old == size:
+  height, width = size
+  if prediction.shape[-2:] == (height, width):
     return prediction
-  resized = _bicubic(jnp.asarray(prediction, jnp.float32), size)
-  return np.asarray(resized) if isinstance(prediction, np.ndarray) else resized
+  xp: Any = prediction.__array_namespace__()
+  return xp.asarray(_bicubic(jnp.asarray(prediction, jnp.float32), (height, width)))
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _bicubic(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-  # JAX leaves out what lies beyond the border: a mirrored margin, wider than the kernel, is put
-  # there. A pixel is `scale` pixels wide in the result.
+  # JAX ignores what is beyond the border, so a mirrored margin, wider than the kernel, is added. A
+  # pixel becomes `scale` pixels wide.
   scale = np.divide(size, x.shape[-2:])
   margin = np.ceil(2 / np.minimum(scale, 1)).astype(int) + 1
   padding = [(0, 0)] * (x.ndim - 2) + [(m, m) for m in margin.tolist()]
@@ -210,11 +327,19 @@ def _bicubic(x: jax.Array, size: tuple[int, int]) -> jax.Array:
   )
 
 
-def _prepare(prediction: Array, truth: Array, *, binary: bool = True) -> tuple:
-  """The array namespace, the prediction, and the truth as booleans or in the prediction's type."""
+def _prepare(
+  prediction: _Either, truth: _Either, *, binary: bool = True
+) -> tuple[Any, _Either, _Either]:
+  """Returns the array namespace, the prediction, and the truth, as booleans if it is binary.
+
+  The prediction, and a truth that is not binary, become float64 if the prediction is, else float32.
+
+  Raises:
+    UserError: the maps differ in size.
+  """
   if prediction.shape[-2:] != truth.shape[-2:]:
     raise UserError(
-      "prediction of {} x {} pixels, ground truth of {} x {}: resize the prediction first, with "
+      "A prediction of {} x {} pixels, ground truth of {} x {}: resize the prediction first, with "
       "jaxsal.metrics.to_size.".format(*prediction.shape[-2:], *truth.shape[-2:])
     )
   xp = prediction.__array_namespace__()
@@ -222,37 +347,43 @@ def _prepare(prediction: Array, truth: Array, *, binary: bool = True) -> tuple:
   return xp, prediction.astype(dtype), truth.astype(bool) if binary else truth.astype(dtype)
 
 
-def _mean(values: Array, weight: Array, xp) -> Array:
-  """Mean of values [..., h, w] that are 0 where the weight is 0, and 1 elsewhere; NaN of none."""
+def _mean(values: _Either, weight: _Either, xp: Any) -> _Either:
+  """Mean of values [..., h, w] over the pixels of weight 1; NaN if there are none.
+
+  Values must be 0 wherever the weight is 0.
+  """
   count = weight.sum(_AXES)
   return xp.where(count > 0, values.sum(_AXES) / xp.maximum(count, 1), xp.nan)
 
 
-def _standardise(x: Array, xp) -> Array:
-  """Zero mean and unit sample deviation over a map; zeros if it is constant."""
+def _standardise(x: _Either, xp: Any) -> _Either:
+  """Shifts and scales maps to zero mean and unit sample deviation; constant maps to zeros."""
   pixels = x.shape[-1] * x.shape[-2]
-  # The rounded mean of a constant map differs from it, by what the deviation would blow up to 1.
+  # A constant map can differ from its rounded mean, and dividing by the deviation would blow that
+  # difference up to 1.
   x = xp.where(_constant(x)[..., None, None], 0, x - x.mean(_AXES, keepdims=True))
   variance = (x * x).sum(_AXES, keepdims=True) / (pixels - 1)
   return x / xp.sqrt(_positive(variance, xp))
 
 
-def _scaled(x: Array, xp) -> Array:
-  """From 0 to 1; zeros if the map is constant."""
+def _scaled(x: _Either, xp: Any) -> _Either:
+  """Scales maps from 0 to 1; constant maps to zeros."""
   x = x - x.min(_AXES, keepdims=True)
   return x / _positive(x.max(_AXES, keepdims=True), xp)
 
 
-def _shares(x: Array, xp) -> Array:
-  """Scaled from 0 to 1, then to a sum of 1; the uniform density if the map is constant."""
+def _shares(x: _Either, xp: Any) -> _Either:
+  """Scales maps from 0 to 1, then to a sum of 1; constant maps become the uniform density."""
   pixels = x.shape[-1] * x.shape[-2]
   scaled = _scaled(x, xp)
   shares = scaled / _positive(scaled.sum(_AXES, keepdims=True), xp)
   return xp.where(_constant(x)[..., None, None], 1 / pixels, shares)
 
 
-def _auc(prediction: Array, fixations: Array, negatives: Array, exact: bool, xp) -> Array:
-  """AUC of fixated pixels against negatives; see `auc_shuffled`."""
+def _auc(
+  prediction: _Either, fixations: _Either, negatives: _Either, exact: bool, xp: Any
+) -> _Either:
+  """Computes the AUC of fixated pixels against negatives, as `auc_shuffled` explains."""
   dtype = prediction.dtype
   if exact:
     positives, others = (x.sum(_AXES) for x in (fixations, negatives))
@@ -267,17 +398,18 @@ def _auc(prediction: Array, fixations: Array, negatives: Array, exact: bool, xp)
       x.astype(dtype) / xp.maximum(x.sum(-1, keepdims=True), 1).astype(dtype)
       for x in (hits, alarms)
     )
-    # The trapezoids' area: how often a fixated pixel is a level above a negative, ties half.
+    # The area of the trapezoids is the share of pairs, a fixated pixel and a negative, in which the
+    # fixated pixel is at the higher level; a tie counts half.
     value = (hits * (alarms.cumsum(-1) - alarms / 2)).sum(-1)
   return _defined_auc(value, prediction, (positives > 0) & (others > 0), xp)
 
 
-def _histogram(levels: Array, mask: Array, xp) -> Array:
-  """How many of a map's pixels [..., h, w] in the mask are at each level: [..., levels]."""
+def _histogram(levels: _Either, mask: _Either, xp: Any) -> _Either:
+  """Counts the pixels [..., h, w] of a mask at each level: [..., levels]."""
   *lead, _, _ = levels.shape
   maps, bins = math.prod(lead), len(_THRESHOLDS) + 1
   first_bins = bins * xp.arange(maps, dtype=np.int32).reshape(*lead, 1, 1)
-  flat = xp.where(mask, levels + first_bins, maps * bins).ravel()  # that bin is left out
+  flat = xp.where(mask, levels + first_bins, maps * bins).ravel()  # that bin is dropped
   if xp is np:
     counts = np.bincount(flat, minlength=maps * bins + 1)[:-1]
   else:
@@ -285,23 +417,25 @@ def _histogram(levels: Array, mask: Array, xp) -> Array:
   return counts.reshape(*lead, bins)
 
 
-def _defined_auc(value: Array, prediction: Array, defined: Array, xp) -> Array:
-  """0.5 for a constant prediction, NaN for one that is not finite or where nothing is defined."""
+def _defined_auc(value: _Either, prediction: _Either, defined: _Either, xp: Any) -> _Either:
+  """Returns 0.5 for constant predictions, NaN where undefined or not finite, else the value."""
   spread = prediction.max(_AXES) - prediction.min(_AXES)
   return xp.where(defined & xp.isfinite(spread), xp.where(spread == 0, 0.5, value), xp.nan)
 
 
 def _reached(
-  prediction: Array, fixations: Array, negatives: Array | None = None
-) -> tuple[Array, Array]:
-  """How many pixels have at least the value of a fixated one: mean and maximum over these.
+  prediction: _Either, fixations: _Either, negatives: _Either | None = None
+) -> tuple[_Either, _Either]:
+  """Counts the pixels with at least the value of a fixated one: mean and maximum over fixated ones.
 
-  Only `negatives` are counted, where there are some: half of those with the very same value.
+  With `negatives`, only those pixels are counted, and half of those with exactly the same value.
   """
   shape = -1, prediction.shape[-2] * prediction.shape[-1]
-  flat = [x if x is None else x.reshape(shape) for x in (prediction, fixations, negatives)]
-  of_maps = _reached_numpy if isinstance(prediction, np.ndarray) else _reached_jax
-  mean, maximum = of_maps(*flat, sides=("left",) if negatives is None else ("left", "right"))
+  maps = prediction, fixations, negatives
+  flat: list[_Either] = [x if x is None else x.reshape(shape) for x in maps]
+  sides: _Sides = ("left",) if negatives is None else ("left", "right")
+  count = _reached_numpy if isinstance(prediction, np.ndarray) else _reached_jax
+  mean, maximum = count(*flat, sides=sides)
   return mean.reshape(prediction.shape[:-2]), maximum.reshape(prediction.shape[:-2])
 
 
@@ -309,7 +443,7 @@ def _reached_numpy(
   prediction: np.ndarray,
   fixations: np.ndarray,
   negatives: np.ndarray | None,
-  sides: tuple[str, ...],
+  sides: _Sides,
 ) -> tuple[np.ndarray, np.ndarray]:
   means, maxima = np.zeros((2, len(prediction)), prediction.dtype)
   for row in np.flatnonzero(fixations.any(-1)):
@@ -321,7 +455,7 @@ def _reached_numpy(
 
 
 def _reached_jax(
-  prediction: jax.Array, fixations: jax.Array, negatives: jax.Array | None, sides: tuple[str, ...]
+  prediction: jax.Array, fixations: jax.Array, negatives: jax.Array | None, sides: _Sides
 ) -> tuple[jax.Array, jax.Array]:
   pixels, dtype = prediction.shape[-1], prediction.dtype
   count = fixations.sum(-1)
@@ -329,14 +463,15 @@ def _reached_jax(
 
   def compare() -> tuple[jax.Array, jax.Array]:
     values, _ = lax.top_k(jnp.where(fixations, prediction, -jnp.inf), few)
-    values = jnp.where(jnp.arange(few) < count[:, None], values, jnp.nan)  # nothing reaches NaN
+    values = jnp.where(jnp.arange(few) < count[:, None], values, jnp.nan)  # no pixel reaches NaN
     lowest = jnp.nanmin(values, -1, keepdims=True)
     values = jnp.pad(values, ((0, 0), (0, -few % _AT_A_TIME)), constant_values=jnp.nan)
     reach = [{"left": jnp.greater_equal, "right": jnp.greater}[side] for side in sides]
 
     def reached(values: jax.Array) -> jax.Array:
       columns = jnp.split(values, values.shape[-1], axis=-1)
-      total = sum(f(prediction, x).astype(jnp.int32) for x in columns for f in reach)
+      counts = (f(prediction, x).astype(jnp.int32) for x in columns for f in reach)
+      total = functools.reduce(jnp.add, counts)
       if negatives is not None:
         total = jnp.where(negatives, total, 0)
       return total.sum(-1).astype(dtype) / len(sides)
@@ -355,16 +490,18 @@ def _reached_jax(
       jax.vmap(functools.partial(jnp.searchsorted, side=side))(ordered, prediction)
       for side in sides
     ]
-    reached = jnp.where(fixations, pixels - sum(below).astype(dtype) / len(sides), 0)
+    total = functools.reduce(jnp.add, below).astype(dtype)
+    reached = jnp.where(fixations, pixels - total / len(sides), 0)
     return reached.sum(-1) / count.clip(1).astype(dtype), reached.max(-1)
 
   return compare() if few == pixels else lax.cond(count.max() <= few, compare, sort)
 
 
-def _constant(x: Array) -> Array:
+def _constant(x: _Either) -> _Either:
+  """Whether each map has one value everywhere."""
   return x.max(_AXES) == x.min(_AXES)
 
 
-def _positive(x: Array, xp) -> Array:
-  """`x`, or 1 where it is 0: a denominator that leaves neither NaN nor an infinite gradient."""
+def _positive(x: _Either, xp: Any) -> _Either:
+  """Replaces zeros by 1, for denominators that cause neither NaN nor infinite gradients."""
   return xp.where(x > 0, x, xp.ones_like(x))

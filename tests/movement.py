@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models import SaliencyConfig, SaliencyModel
 
 
 class Movement(SaliencyModel):

@@ -2,6 +2,8 @@
 
 import pathlib
 import runpy
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -39,16 +41,26 @@ def test_recipe(name, arg):
   assert config.data.batch_size % config.accumulate == 0
   assert 0 < config.eval.every <= config.steps and 0 < config.checkpoint.every <= config.steps
   assert all(0 < step < config.steps for step in config.optimizer.drops)
-  # Fine-tuning starts from a model, what comes before it from published weights, the demo from
-  # nothing.
+  # Fine-tuning starts from a model, the training before it from published weights, and the demo
+  # from random weights.
   first = "salicon" if name == "gfsal" else "dhf1k"
   started = bool(config.init_from), bool(config.encoder_weights)
   expected = {"demo": (False, False), first: (False, True)}.get(arg, (True, False))
   assert started == expected
 
 
+def test_a_recipe_loads_without_jax():
+  """Errors in flags are reported before JAX takes seconds to start."""
+  program = (
+    "import runpy, sys\n"
+    f"runpy.run_path({str(CONFIGS / 'gfsal.py')!r})['get_config']('mixed')\n"
+    "sys.exit('jax' in sys.modules)"
+  )
+  subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_the_papers_rates():
-  """Section 4.2 of TSFP-Net: 1e-4, a tenth of the rate at the 22nd, 25th and 26th of 26 epochs."""
+  """TSFP-Net, section 4.2: 1e-4, a tenth of the rate at the 22nd, 25th and 26th of 26 epochs."""
   config = runpy.run_path(str(CONFIGS / "tsfp.py"))["get_config"]("dhf1k")
   schedule = make_schedule(config.optimizer, config.steps)
   epoch = 600 / 16
@@ -58,7 +70,7 @@ def test_the_papers_rates():
 
 
 def test_the_two_stages_with_audio():
-  """The second starts from the first, on the same data; all six sets have a fold of that name."""
+  """The second stage starts from the first, on the same data; all six sets have that fold."""
   get_config = runpy.run_path(str(CONFIGS / "tsfp_av.py"))["get_config"]
   visual, audio = get_config("six_visual"), get_config("six")
   assert visual.data.to_dict() == audio.data.to_dict()
@@ -70,7 +82,7 @@ def test_the_two_stages_with_audio():
 
 
 def test_gfsalnets_stages():
-  """Section IV-B: the rate, its drops, the batches; and every variant is trained by each recipe."""
+  """The rate, its drops and the batches are those of section IV-B; recipes train every variant."""
   get_config = runpy.run_path(str(CONFIGS / "gfsal.py"))["get_config"]
   mixed = get_config("mixed")
   schedule = make_schedule(mixed.optimizer, mixed.steps)
@@ -85,6 +97,6 @@ def test_gfsalnets_stages():
     config = get_config(arg)
     for variant in ("spatial", "temporal", "no_attention", "no_gated_fusion"):
       config.model.variant = variant
-      chosen = models._registry.configure(**config.model.to_dict())
+      chosen = models.configure(**config.model.to_dict())
       assert chosen.width == width and chosen.streams == gfsal.VARIANTS[variant].streams
       assert chosen.fusion == gfsal.VARIANTS[variant].fusion

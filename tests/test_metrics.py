@@ -1,4 +1,4 @@
-"""Metrics against the values of the MIT benchmark's own code, and what they give at the edges."""
+"""Compares metrics with the MIT benchmark's own code, and tests their values in edge cases."""
 
 import json
 import pathlib
@@ -14,12 +14,12 @@ from jaxsal.train.sharding import batch_sharding, make_mesh
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "metrics"
 CASES = {case["case"]: case for case in json.loads((GOLDEN / "expected.json").read_text())}
-# Cases of one size make a batch.
+# Batches of cases that have the same size.
 BATCHES = [["c00", "c01", "c03", "c04"], ["c02"], ["c05"]]
 PARTS = ["saliency", "density", "fixations", "other", "baseline"]
-# Name here -> name in expected.json.
+# Names of metrics that differ in expected.json.
 EXPECTED = {"information_gain": "info_gain"}
-# Means of 100 random splits, with the standard deviation of such a mean.
+# Metrics that expected.json gives as means of 100 random splits, with standard deviations.
 RANDOM = {"auc_shuffled": "auc_shuffled_100", "auc_borji": "auc_borji_100"}
 
 
@@ -111,7 +111,7 @@ def pairs_in_order(prediction, fixations, negatives):
 
 
 def tied_maps(fixated):
-  """Three maps of few values, with the given shares of fixated pixels."""
+  """Makes three maps with few different values and the given shares of fixated pixels."""
   rng = np.random.default_rng(0)
   prediction = np.round(rng.random((3, 20, 30)), 1)
   fixations = rng.random((3, 20, 30)) < np.reshape(fixated, (3, 1, 1))
@@ -168,7 +168,7 @@ def random_maps(n=1, shape=(90, 160)):
   }
 
 
-# Values whose mean over a map is not exactly the value itself are the point of several constants.
+# Several of these constants differ from their rounded mean over a map.
 @pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
 def test_a_constant_prediction_says_nothing(xp):
   for shape in ((90, 160), (7, 11)):
@@ -183,7 +183,7 @@ def test_a_constant_prediction_says_nothing(xp):
       for metric in ("auc_judd", "auc_shuffled", "auc_borji"):
         np.testing.assert_array_equal(values[metric], 0.5, err_msg=metric)
       assert np.isfinite(values["kl"]).all()
-      # The uniform density shares with the truth what of it is below the mean.
+      # The overlap with the uniform density is the part of the truth below its mean.
       density = maps["density"][0] - maps["density"].min()
       shared = np.minimum(density / density.sum(), 1 / density.size).sum()
       np.testing.assert_allclose(values["sim"], shared, rtol=1e-5)
@@ -248,14 +248,14 @@ def test_the_scale_of_a_prediction_does_not_matter():
 
 def test_a_pixel_counts_once():
   prediction = np.array([[0.0, 1.0], [2.0, 3.0]])
-  # Mean 1.5, deviation of a sample sqrt(5 / 3).
+  # The mean is 1.5, and the sample deviation is sqrt(5 / 3).
   for fixations in (np.array([[0, 0], [0, 1]], np.uint8), np.array([[0, 0], [0, 2.0]])):
     np.testing.assert_allclose(metrics.nss(prediction, fixations), 1.5 / np.sqrt(5 / 3))
 
 
 def test_images_of_bytes(maps):
   arrays = batch(maps, ["c03"])
-  grey = arrays[0].astype(np.uint8)  # whole numbers already
+  grey = arrays[0].astype(np.uint8)  # the values are whole numbers already
   check(metrics.frame_scores(grey, *arrays[1:]), ["c03"], 1e-4)
 
 
@@ -266,6 +266,20 @@ def test_float32_is_enough_for_a_large_map_of_little_contrast():
   scores = jax.jit(metrics.frame_scores)(*on_device(maps.values()))
   for metric, value in scores.items():
     np.testing.assert_allclose(value, exact[metric], rtol=0, atol=1e-4, err_msg=metric)
+
+
+def test_the_table_names_the_scores():
+  maps = random_maps()
+  maps["fixations"] = maps["density"] > 0.95
+  scores = metrics.frame_scores(**maps)
+  assert list(scores) == list(metrics.METRICS) == [m.key for m in metrics.METRICS.values()]
+  without = metrics.frame_scores(**{k: x for k, x in maps.items() if k != "baseline"})
+  assert [*without, "information_gain"] == list(scores)
+  better = metrics.frame_scores(**maps | {"prediction": maps["density"]})
+  for metric in metrics.METRICS.values():
+    sign = 1 if metric.higher_is_better else -1
+    assert (sign * better[metric.key] > sign * scores[metric.key]).all(), metric.key
+  assert [metric.key for metric in metrics.TRAINING] == ["nss", "cc", "sim", "kl"]
 
 
 def test_maps_of_different_sizes_are_an_error():
@@ -280,8 +294,8 @@ def test_gradients_are_finite_at_the_edges():
   @jax.jit
   def gradients(prediction):
     return {
-      metric: jax.grad(lambda p, f=f, truth=truth: f(p, maps[truth]).sum())(prediction)
-      for metric, (f, truth) in metrics.METRICS.items()
+      metric.key: jax.grad(lambda p, metric=metric: metric(p, maps).sum())(prediction)
+      for metric in metrics.TRAINING
     }
 
   for prediction in (jnp.full((2, 8, 12), 0.1), maps["prediction"]):
@@ -293,7 +307,7 @@ def test_gradients_are_finite_at_the_edges():
 
 
 def imresize(line, size):
-  """What MATLAB's documentation says of imresize, for the first axis: bicubic, in float64."""
+  """Resizes the first axis bicubically, as MATLAB documents imresize, in float64."""
   scale = size / len(line)
   width = max(1 / scale, 1)
   result = []
@@ -304,7 +318,7 @@ def imresize(line, size):
       [x <= 1, x <= 2],
       [1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2],
     )
-    period = taps.astype(int) % (2 * len(line))  # mirrored, the border pixel twice
+    period = taps.astype(int) % (2 * len(line))  # mirrored, with the border pixel twice
     mirrored = np.minimum(period, 2 * len(line) - 1 - period)
     result.append(weights / weights.sum() @ line[mirrored])
   return np.array(result)
@@ -331,29 +345,29 @@ def test_to_size_leaves_a_map_of_that_size_alone():
 # --- Another implementation.
 
 
-# Importing it warns of a module of setuptools that it uses.
+# The import of pysaliency warns of a module of setuptools.
 @pytest.mark.filterwarnings("ignore:pkg_resources is deprecated as an API:UserWarning")
 def test_pysaliency_agrees_where_it_defines_the_same(maps, monkeypatch):
   pysaliency = pytest.importorskip("pysaliency", reason="pip install -e '.[parity]'")
   monkeypatch.setattr(np, "trapz", np.trapezoid, raising=False)  # NumPy 2.4 has dropped it
   for name in CASES:
     prediction, density, fixations, other, _ = (x[0] for x in batch(maps, [name]))
-    prediction = prediction - prediction.min()  # its SIM does not do that
+    prediction = prediction - prediction.min()  # pysaliency's SIM does not subtract the minimum
     scores = metrics.frame_scores(prediction, density, fixations, other)
     values = prediction[fixations]
     y, x = np.nonzero(fixations)
-    with np.errstate(divide="ignore"):  # it takes the logarithm of densities of 0
+    with np.errstate(divide="ignore"):  # pysaliency takes the logarithm of 0
       divergence = pysaliency.metrics.MIT_KLDiv(prediction, density)
     theirs = {
       "nss": pysaliency.metrics.NSS(prediction, x, y).mean()
-      * np.sqrt(1 - 1 / prediction.size),  # it divides by N
+      * np.sqrt(1 - 1 / prediction.size),  # pysaliency divides by N
       "cc": pysaliency.metrics.CC(prediction, density),
       "sim": pysaliency.metrics.SIM(prediction, density),
       "kl": divergence,
       "exact": pysaliency.roc.general_roc(values, prediction[other])[0],
     }
     ours = scores | {"exact": metrics.auc_shuffled(prediction, fixations, other, exact=True)}
-    if len(np.unique(values)) == len(values):  # it takes one threshold for fixations that tie
+    if len(np.unique(values)) == len(values):  # pysaliency has one threshold for tied fixations
       theirs["auc_judd"] = pysaliency.roc.general_roc(values, prediction[~fixations], judd=1)[0]
     for metric, value in theirs.items():
       np.testing.assert_allclose(ours[metric], value, rtol=0, atol=1e-6, err_msg=f"{name} {metric}")

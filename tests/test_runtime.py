@@ -1,4 +1,4 @@
-"""Programs start anew with large pages, and nothing else does; memory is given back."""
+"""Training starts again with large pages, and nothing else does; memory is given back."""
 
 import os
 import subprocess
@@ -20,29 +20,49 @@ print(os.environ.get("GLIBC_TUNABLES"), *sys.argv[1:])
 """
 
 
+NOTICE = "starting again with memory in large pages"
+
+
+def environment(**changes):
+  return {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"} | changes
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
 @pytest.mark.parametrize("before", (None, "glibc.malloc.hugetlb=0"))
-def test_starts_anew_with_its_arguments(tmp_path, before):
+def test_starts_again_with_its_arguments(tmp_path, before):
   (tmp_path / "script.py").write_text(SCRIPT)
-  env = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-  env |= {"GLIBC_TUNABLES": before} if before else {}
+  env = environment(**{"GLIBC_TUNABLES": before} if before else {})
   command = [sys.executable, "-u", str(tmp_path / "script.py"), "one", "--two=a b"]
   out = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
-  assert out == f"{before or 'glibc.malloc.hugetlb=1'} one --two=a b\n"
+  *notices, last = out.splitlines()
+  assert last == f"{before or 'glibc.malloc.hugetlb=1'} one --two=a b"
+  assert before or NOTICE in notices[0] and "GLIBC_TUNABLES= prevents it" in notices[0]
+  assert len(notices) == (0 if before else 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
-@pytest.mark.parametrize("module", ("jaxsal.main", "jaxsal"))
-def test_both_programs_do(tmp_path, module):
-  """Python runs sitecustomize whenever it starts: twice, the second time with large pages."""
+@pytest.mark.parametrize(
+  "arguments, starts, code",
+  (
+    (["jaxsal.main", "--config=missing"], ["None", "glibc.malloc.hugetlb=1"], 2),
+    (["jaxsal", "train", "--config=missing"], ["None", "glibc.malloc.hugetlb=1"], 2),
+    (["jaxsal.main", "--help"], ["None"], 0),
+    (["jaxsal", "train", "--help"], ["None"], 0),
+    (["jaxsal", "predict", "--help"], ["None"], 0),
+    (["jaxsal", "compare", "a", "b", "--out=c.png"], ["None"], 2),
+  ),
+)
+def test_only_training_does(tmp_path, arguments, starts, code):
+  """Python runs sitecustomize whenever it starts: twice for training, then with large pages."""
   report = "import os, sys\nprint(os.environ.get('GLIBC_TUNABLES'), file=sys.stderr)\n"
   (tmp_path / "sitecustomize.py").write_text(report)
-  env = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-  env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [env.get("PYTHONPATH")])])
-  command = [sys.executable, "-m", module, "--help"]
-  run = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
-  assert run.stderr.splitlines() == ["None", "glibc.malloc.hugetlb=1"]
-  assert "jaxsal" in run.stdout  # said once, by the second
+  paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+  command = [sys.executable, "-m", *arguments]
+  env = environment(PYTHONPATH=paths)
+  run = subprocess.run(command, env=env, capture_output=True, text=True)
+  errors = [line for line in run.stderr.splitlines() if not line.startswith("jaxsal: error: ")]
+  assert run.returncode == code and errors == starts
+  assert run.stdout.count(NOTICE) == len(starts) - 1
 
 
 @pytest.mark.parametrize(

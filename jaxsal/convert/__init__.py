@@ -1,4 +1,4 @@
-"""Weights from PyTorch and back, by the explicit tables of names beside each network."""
+"""Conversion of weights from PyTorch and back, by the table of names that each network has."""
 
 from jaxsal.convert.checkpoint import read_state_dict
 from jaxsal.convert.torch_weights import encoder_from_torch, from_torch, to_torch

@@ -1,4 +1,4 @@
-"""From a PyTorch state dict to a network and back."""
+"""Conversion of a PyTorch state dict to a network and back."""
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,91 +10,86 @@ from flax import nnx
 
 from jaxsal.convert.checkpoint import read_state_dict, to_numpy
 from jaxsal.errors import UserError
-from jaxsal.models import _folder, _registry, pwcnet, resnet, s3d
+from jaxsal.models import MODELS, BaseEncoder, BaseNetwork, build, configure, find, variables
 from jaxsal.models._table import Entry
 
 Source = str | pathlib.Path | Mapping[str, Any]
 
-# Networks whose public weights come under two namings, which their configuration tells apart.
-_NAMING_OF = {"pwcnet": pwcnet.naming_of, "s3d": s3d.naming_of}
 
-
-def from_torch(name: str, source: Source, **variant: Any) -> nnx.Module:
-  """A network with a PyTorch checkpoint's weights, in eval mode.
+def from_torch(name: str, source: Source, **variant: Any) -> Any:
+  """Creates a network with the weights of a PyTorch checkpoint, in eval mode.
 
   Args:
-    name: the registry's name of the network.
-    source: a checkpoint file, or a state dict of NumPy arrays or tensors.
-    **variant: as for `jaxsal.models.create`.
+    name: name of the network, a key of `jaxsal.models.MODELS`.
+    source: path of a checkpoint, or a state dict of NumPy arrays or tensors.
+    **variant: variant and fields of the configuration, as for `jaxsal.models.create`.
+
+  Returns:
+    The network, of the class that the registry has for the name.
 
   Raises:
-    UserError: that lists every entry missing, left over or misshapen on either side.
+    UserError: the checkpoint does not fit; the error lists all entries that are missing, left over
+      or of another shape.
   """
   arrays = _arrays(source)
-  if name in _NAMING_OF:
-    variant = {"naming": _NAMING_OF[name](arrays)} | variant
-  config = _registry.configure(name, **variant)
-  model = nnx.eval_shape(lambda: _registry.build(name, config))
-  _fill(model, list(model.table(config)), arrays, _where(source))
+  fields = find(name).network.fields_from(arrays)
+  config = configure(name, **(fields | variant))
+  model = nnx.eval_shape(lambda: build(name, config))
+  _fill(model, list(model.table(config)), arrays, _name(source))
   model.eval()
   return model
 
 
-def to_torch(model: nnx.Module) -> dict[str, np.ndarray]:
-  """The state dict that the PyTorch implementation loads, as NumPy arrays in its layouts.
+def to_torch(model: BaseNetwork[Any]) -> dict[str, np.ndarray]:
+  """Returns the state dict that the PyTorch implementation loads, as NumPy arrays in its layouts.
 
-  Entries that the network does not use (`Entry.path` is None) are there, as zeros.
+  The entries that the network does not use (`Entry.path` is None) are zeros.
   """
-  variables = _folder.variables(model)
+  ours = variables(model)
   state_dict = {}
   for entry in model.table(model.config):
     if entry.path is None:
       state_dict[entry.name] = np.zeros(entry.shape, entry.dtype)
     else:
-      value = np.asarray(variables[".".join(entry.path)][...])
+      value = np.asarray(ours[".".join(entry.path)][...])
       state_dict[entry.name] = np.transpose(value, np.argsort(entry.axes)).copy()
   return state_dict
 
 
-def encoder_from_torch(encoder: s3d.Encoder | resnet.Encoder, source: Source) -> None:
-  """Puts published weights into an encoder; the classifier's head in the file is left aside.
+def encoder_from_torch(encoder: BaseEncoder, source: Source) -> None:
+  """Copies the published weights of a classifier into an encoder, without the classifier's head.
 
-  These are Kinetics weights for an S3D, ImageNet weights for a ResNet.
+  Args:
+    encoder: an S3D, which takes Kinetics weights, or a ResNet, which takes ImageNet weights.
+    source: path of a checkpoint, or a state dict of NumPy arrays or tensors.
 
   Raises:
-    UserError: as `from_torch`.
+    UserError: the checkpoint does not fit, as for `from_torch`.
   """
   arrays = _arrays(source)
-  if isinstance(encoder, resnet.Encoder):
-    head, table = "fc", resnet.encoder_table(encoder.blocks)
-  else:
-    leaves = s3d.LEAVES[s3d.naming_of(arrays)]
-    head = leaves.head
-    table = s3d.encoder_table(lambda _, index: f"{leaves.root}.{index}", (), leaves)
-  arrays = {k: v for k, v in arrays.items() if not k.startswith(f"{head}.")}
-  _fill(encoder, list(table), arrays, _where(source))
+  _fill(encoder, list(encoder.published_table(arrays)), arrays, _name(source))
 
 
 def _arrays(source: Source) -> dict[str, np.ndarray]:
   return to_numpy(source, "the dict") if isinstance(source, Mapping) else read_state_dict(source)
 
 
-def _where(source: Source) -> str:
+def _name(source: Source) -> str:
   return "the state dict" if isinstance(source, Mapping) else str(source)
 
 
 def _fill(
-  model: nnx.Module, table: Sequence[Entry], arrays: Mapping[str, np.ndarray], where: str
+  model: nnx.Module, table: Sequence[Entry], arrays: Mapping[str, np.ndarray], source: str
 ) -> None:
-  """Writes a state dict into the network; nothing is written unless everything fits."""
-  variables = _folder.variables(model)
+  """Sets the weights of a module from a state dict, or none of them if anything does not fit."""
+  ours = variables(model)
   names = {entry.name for entry in table}
   problems = [f"not in the network: {name} {arrays[name].shape}" for name in arrays.keys() - names]
   values = {}
   for name, path, axes, *_ in table:
     if path is None:
       continue
-    variable = variables[".".join(path)]
+    variable = ours[".".join(path)]
     shape = tuple(variable.shape[i] for i in np.argsort(axes))
     if name not in arrays:
       problems.append(f"not in the checkpoint: {name} {shape}")
@@ -105,25 +100,31 @@ def _fill(
     else:
       values[".".join(path)] = np.transpose(arrays[name], axes).astype(np.float32)
   if problems:
-    looks = _looks_like(arrays, names)
-    hint = f" (it looks like {looks})" if looks else ""
-    problems = "\n  ".join(sorted(problems))
-    raise UserError(f"{where} does not fit {type(model).__name__}{hint}:\n  {problems}")
+    similar = _most_similar(arrays, names)
+    hint = f" (it looks like {similar})" if similar else ""
+    lines = "\n  ".join(sorted(problems))
+    raise UserError(f"{source} does not fit {type(model).__name__}{hint}:\n  {lines}")
   for name, value in values.items():
-    variables[name].set_value(jnp.asarray(value))
+    ours[name].set_value(jnp.asarray(value))
 
 
-def _looks_like(names: Iterable[str], wanted: set[str]) -> str | None:
-  """The model and variant that shares more names with a state dict than the wanted table does."""
+def _most_similar(names: Iterable[str], wanted: set[str]) -> str | None:
+  """Returns the model and variant that shares most names with a state dict.
+
+  Args:
+    names: names in the state dict.
+    wanted: names in the table that the state dict does not fit; if no other table shares more
+      names, the result is None.
+  """
   names = set(names)
 
   def shared(table: set[str]) -> float:
     return len(table & names) / len(table | names)
 
   best, best_share = None, max(shared(wanted), 0.5)
-  for model, (network, _, variants) in _registry.MODELS.items():
-    for variant, config in variants.items():
-      share = shared({entry.name for entry in network.table(config)})
+  for name, row in MODELS.items():
+    for variant, config in row.variants.items():
+      share = shared({entry.name for entry in row.network.table(config)})
       if share > best_share:
-        best, best_share = f"{model}, variant {variant}", share
+        best, best_share = f"{name}, variant {variant}", share
   return best

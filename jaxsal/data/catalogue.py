@@ -1,4 +1,4 @@
-"""The data sets that `jaxsal prepare` builds, and their names in print."""
+"""The data sets that `jaxsal prepare` builds, and their names in text."""
 
 DATASETS = {
   "avad": "AVAD",
@@ -12,6 +12,7 @@ DATASETS = {
   "etmd": "ETMD",
   "hollywood2": "Hollywood-2",
   "ledov": "LEDOV",
+  "own": "your own videos",
   "salicon": "SALICON",
   "summe": "SumMe",
   "ucf": "UCF-Sports",

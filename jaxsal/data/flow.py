@@ -1,12 +1,13 @@
-"""Optical flow between frames, and its image: what GFSalNet's temporal stream sees.
+"""Computes the optical flow between frames, and its image, which GFSalNet's temporal stream takes.
 
-Every frame gets the motion that led to it: from where it was in the frame before, to where it is in
-this one, at the pixels of this one. That needs no frame of the future. A video's first frame, which
-has none before it, gets the motion towards the second; the only frame of a video stands still.
+The motion of a frame is the motion that led to it: from the previous frame to this one, at the
+pixels of this one. It needs no future frame. The first frame of a video has no previous frame; its
+motion is the motion towards the second frame. The only frame of a video has no motion.
 
-Across a cut there is no motion, whatever a method finds. If one of the two frames, warped by the
-flow onto the other, leaves more than `MAX_UNEXPLAINED` of its variance, the flow counts as zero.
-Within the shots of three films this was 0.3 at most, between unrelated frames 0.77 at least.
+There is no motion across a cut, although a method always finds some. If the neighbour, warped by
+the flow onto the frame, leaves more than `MAX_UNEXPLAINED` of the frame's variance, the flow counts
+as zero. Within the shots of three films that share was at most 0.3, and between unrelated frames at
+least 0.77.
 """
 
 import itertools
@@ -19,7 +20,7 @@ import numpy as np
 from jaxsal.errors import UserError
 
 # The Middlebury colour wheel (Baker et al., A Database and Evaluation Methodology for Optical Flow,
-# IJCV 2011): corners, their places among its 55 colours, R, G and B.
+# IJCV 2011): the places of its corners among its 55 colours, and the corners' R, G and B.
 _CORNERS = np.cumsum([0, 15, 6, 4, 11, 13, 6])
 _WHEEL = np.array(
   [
@@ -28,22 +29,22 @@ _WHEEL = np.array(
     [0, 0, 0, 255, 255, 255, 0],
   ]
 )
-# With a shorter side OpenCV's DIS may crash the process (OpenCV 5.0: 8 x 100, 12 x 100).
+# OpenCV's DIS may crash the process if a side is shorter (OpenCV 5.0: 8 x 100, 12 x 100).
 MIN_SIZE = 16
-# Share of a frame's variance that its neighbour, warped, may leave: beyond it there is a cut.
+# The share of a frame's variance that its warped neighbour may leave unless there is a cut.
 MAX_UNEXPLAINED = 0.5
 
-# From two frames, uint8 [h, w, 3], R, G, B, to the flow, float32 [h, w, 2] in pixels, x then y:
-# what is at p in the first is at p + flow in the second.
+# A function from two frames, RGB uint8 [h, w, 3], to the flow, float32 [h, w, 2] in pixels, x then
+# y: a point at p in the first frame is at p + flow in the second.
 Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Estimator(NamedTuple):
-  """A way to compute flow.
+  """A method that computes flow.
 
   Attributes:
-    method: `dis`, or `pwcnet` and the SHA-256 of its weights.
-    flow: from two frames to their flow.
+    method: name of the method: `dis`, or `pwcnet` and the SHA-256 of its weights.
+    flow: function from two frames to their flow.
   """
 
   method: str
@@ -51,12 +52,12 @@ class Estimator(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-  """A frame and the one that its motion is computed with.
+  """A frame and the neighbour with which its motion is computed.
 
   Attributes:
-    frame: uint8 [h, w, 3].
-    other: uint8 [h, w, 3].
-    step: how many frames later `other` is; see `neighbour`.
+    frame: the frame, RGB uint8 [h, w, 3].
+    other: the neighbour, RGB uint8 [h, w, 3].
+    step: number of frames from the frame to the neighbour; see `neighbour`.
   """
 
   frame: np.ndarray
@@ -65,38 +66,41 @@ class Neighbours(NamedTuple):
 
 
 def dis_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Flow by dense inverse search (Kroeger et al., ECCV 2016), OpenCV's at medium quality.
+  """Computes flow by dense inverse search (Kroeger et al., ECCV 2016), OpenCV's medium preset.
 
   Args:
-    first, second: uint8 [h, w, 3], R, G, B.
+    first, second: the frames, RGB uint8 [h, w, 3].
 
   Returns:
-    float32 [h, w, 2] in pixels, x then y: what is at p in the first is at p + flow in the second.
+    float32 [h, w, 2] in pixels, x then y: a point at p in the first frame is at p + flow in the
+    second.
 
   Raises:
-    UserError: if the frames differ in size, or are too small.
+    UserError: the frames differ in size or are too small.
   """
   if first.shape != second.shape:
-    raise UserError(f"frames have shapes {first.shape} and {second.shape}: flow needs one size")
+    raise UserError(f"Frames have shapes {first.shape} and {second.shape}: flow needs one size.")
   if min(first.shape[:2]) < MIN_SIZE:
     raise UserError(
-      f"frames are {first.shape[0]} x {first.shape[1]}: flow needs {MIN_SIZE} pixels a side, "
-      "resize them"
+      f"Frames are {first.shape[0]} x {first.shape[1]}: flow needs {MIN_SIZE} pixels a side. Resize"
+      " the frames."
     )
-  method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+  # OpenCV's type stubs lack this function.
+  create = cv2.DISOpticalFlow_create  # pyright: ignore[reportAttributeAccessIssue]
+  method = create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
   return method.calc(*(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (first, second)), None)
 
 
 def neighbour(index: int, frames: int) -> int:
-  """How many frames after frame `index` the one is that its motion is computed with.
+  """Returns the number of frames from frame `index` to the neighbour for its motion.
 
-  -1, the frame before; 1 for the first frame of the video, and 0 for its only one.
+  It is -1, for the previous frame; 1 for the first frame of a video, and 0 for its only frame.
   """
   return -1 if index else min(frames - 1, 1)
 
 
 def with_neighbours(frames: Iterable[np.ndarray]) -> Iterator[Neighbours]:
-  """Every frame of a video with its neighbour, by the rule of `neighbour`; holds two of them."""
+  """Yields every frame of a video with its neighbour; keeps two frames in memory."""
   frames = iter(frames)
   start = list(itertools.islice(frames, 2))
   if start:
@@ -106,12 +110,13 @@ def with_neighbours(frames: Iterable[np.ndarray]) -> Iterator[Neighbours]:
 
 
 def motion_image(pair: Neighbours, flow: Flow = dis_flow) -> np.ndarray:
-  """The image of a frame's motion: uint8 [h, w, 3], R, G, B. White where nothing moves."""
+  """Returns the image of a frame's motion: RGB uint8 [h, w, 3], white where nothing moves."""
   found = flow(pair.frame, pair.other)
   return flow_image(found * np.float32(0 if _is_cut(pair, found) else pair.step))
 
 
 def _is_cut(pair: Neighbours, flow: np.ndarray) -> bool:
+  """Returns whether there is a cut between a frame and its neighbour."""
   frame, other = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY).astype(np.float32) for x in pair[:2])
   h, w = frame.shape
   columns, rows = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
@@ -123,16 +128,16 @@ def _is_cut(pair: Neighbours, flow: np.ndarray) -> bool:
 
 
 def flow_image(flow: np.ndarray) -> np.ndarray:
-  """Flow as an image: direction is the hue, speed the saturation, white stands still.
+  """Draws flow as an image: direction is hue, speed is saturation, and white is no motion.
 
-  Saturation is relative to the fastest pixel, as in the Middlebury code; but to one pixel at least,
-  so that the noise of a still video stays white.
+  Saturation is relative to the speed of the fastest pixel, as in the Middlebury code, but to a
+  speed of at least 1, so that the noise of a still video remains white.
 
   Args:
     flow: [h, w, 2] in pixels, x then y.
 
   Returns:
-    uint8 [h, w, 3], R, G, B.
+    RGB uint8 [h, w, 3].
   """
   x, y = np.moveaxis(np.asarray(flow, np.float32), -1, 0)
   speed = np.hypot(x, y)
@@ -143,16 +148,22 @@ def flow_image(flow: np.ndarray) -> np.ndarray:
 
 
 def image_flow(image: np.ndarray) -> np.ndarray:
-  """What `flow_image` showed, as far as 8 bits tell: float32 [h, w, 2], the fastest pixel at 1.
+  """Inverts `flow_image`, to the precision of 8 bits.
 
-  The wheel's colours are those of HSV at full value, with other distances between the corners.
+  The wheel has the colours of HSV at full value, but other distances between its corners.
+
+  Returns:
+    float32 [h, w, 2], relative to the speed of the fastest pixel.
   """
-  hue, speed, _ = cv2.split(cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2HSV))
+  hue, speed, _ = cv2.split(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV))
   place = np.minimum(np.interp(hue, np.arange(0, 361, 60), _CORNERS), _CORNERS[-1] - 1)
   angle = (2 * place / (_CORNERS[-1] - 1) - 1) * np.pi
   return np.stack([-speed * np.cos(angle), -speed * np.sin(angle)], axis=-1).astype(np.float32)
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
-  """The image of the flow between the frames mirrored left to right: its x has the other sign."""
-  return flow_image(cv2.flip(image_flow(image), 1) * np.float32([-1, 1]))
+  """Returns the image of the flow between frames that are mirrored left to right.
+
+  The x component of the flow then has the opposite sign.
+  """
+  return flow_image(cv2.flip(image_flow(image), 1) * np.array([-1, 1], np.float32))

@@ -1,20 +1,22 @@
-"""Batches of clips, from prepared data sets through Grain.
+"""Loads batches of clips from prepared data sets, through Grain.
 
-A batch is a dict of NumPy arrays, b clips of t frames of h x w pixels:
+A batch is a dictionary of NumPy arrays, with b clips of t frames of h x w pixels:
 
-- `frames` uint8 [b, t, h, w, 3] in R, G, B, in the order in which the network sees them;
-- `density` float32 [b, h, w] of the target frame, on the data set's own positive scale;
-- `fixations` uint8 [b, h, w], 1 where somebody looked at the target frame;
-- `waveform` float32 [b, samples], the sound of the clip, if `samples` is asked for (see
+- `frames`: RGB uint8 [b, t, h, w, 3], in the order of the network's input;
+- `density`: float32 [b, h, w] of the target frame, on the data set's own positive scale;
+- `fixations`: uint8 [b, h, w], 1 where somebody looked at the target frame;
+- `waveform`: float32 [b, samples], the sound of the clip, if `samples` is not 0 (see
   `jaxsal.data.waveforms.waveform`);
-- `flow` uint8 [b, h, w, 3], the image of the target frame's motion, if it is asked for: as the data
-  set stores it, or else computed by DIS between frames of this size (see `jaxsal.data.flow`);
-- `mask` float32 [b], 0 in rows that must not count;
-- in evaluation also `video` and `frame`, int32 [b], which name the target frame.
+- `flow`: uint8 [b, h, w, 3], the image of the target frame's motion, if `flow` is on. It is read
+  from the data set if that holds flow, and otherwise computed by DIS between frames of this size
+  (see `jaxsal.data.flow`);
+- `mask`: float32 [b], 0 in rows that must not count;
+- `video` and `frame`: int32 [b], the numbers of the target frame and its video, in evaluation only.
 
-Every batch is a function of its number alone, so that the position in the data is one integer.
-With workers > 0 batches are made in that many processes. They start by importing the main module
-anew (as multiprocessing's `spawn` does), so a script that asks for workers needs the usual
+A batch is a function of its number, so the position in the data is one integer.
+
+With workers > 0, this number of processes make the batches. Each process begins by importing the
+main module (multiprocessing's `spawn`), so a script that uses workers needs the usual
 `if __name__ == "__main__":`. Batches reach the main process through shared memory, `/dev/shm`.
 """
 
@@ -43,10 +45,10 @@ from jaxsal.data.windows import Padding, Target, training_targets, windows
 
 Batch = dict[str, np.ndarray]
 
-# At most so many threads load batches without workers: each holds one, and Python's lock lets no
-# more of them gain.
+# The greatest number of threads that load batches when there are no workers. Each thread holds a
+# batch in memory, and more threads would only wait for Python's global lock.
 _THREADS = 4
-# Finished batches that wait for the consumer: per process, beside the one that it works on.
+# The number of finished batches that a process keeps for the consumer while it makes the next one.
 _BUFFERED_BATCHES = 2
 
 
@@ -68,35 +70,38 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> "TrainBatches":
-  """Random windows, for ever: in an epoch, every video gives one, in an order of its own.
+  """Returns an endless iterator over batches of random clips.
 
-  The target frame is drawn among `training_targets` that count (`Video.targets`; where none of
-  these has T real frames around it, among all that count), and again while nobody looked at it.
-  Where nobody looked at any, the last draw stands, with mask 0. Epochs follow one another without
-  a gap, so a batch may hold the end of one and the beginning of the next.
+  In an epoch, every video gives one clip. The order of the videos differs between epochs. Epochs
+  follow one another without a gap, so a batch may hold the end of one and the beginning of the
+  next.
+
+  The target frame is drawn from the video's `targets` that are also `training_targets`, or from all
+  `targets` if there are none of these. It is drawn again while nobody looked at it. If nobody
+  looked at any of them, the clip of the last draw has mask 0.
 
   Batch i is a function of (seed, i): to resume after k batches, pass `start=k`, with any number of
-  workers. The clips of all processes' batches i, together, are those that one process would get
-  with a batch of that size.
+  workers. The batches i of all processes together hold the clips that one process would get with a
+  batch of their total size.
 
   Args:
-    splits: where the videos come from; several are pooled, video by video, unless `weights` says
-      how much each gives.
-    length, target, padding: as for `windows`.
-    size: height and width of the frames and maps.
-    batch_size: b, clips in a batch of this process.
-    seed: of the shuffling, the draws and the flips.
-    samples: length of the waveform that the network takes; 0 for none.
+    splits: splits with the videos. Several splits are pooled, so that each video counts the same,
+      unless there are `weights`.
+    length: number t of frames of a clip.
+    size: height and width of frames, densities and fixations.
+    target: position of the target frame in the clip; see `windows`.
+    padding: kind of the extension of short videos; see `windows`.
+    batch_size: number b of clips in a batch of this process.
+    seed: seed of the shuffling, the draws and the flips.
+    samples: length of the waveform that the network takes; 0 for no waveform.
     flow: whether the network takes images of the optical flow.
-    weights: of each split, > 0: clips come from it in this proportion, whatever its size, and it
-      goes through epochs of its own.
+    weights: for each split, its share of the clips, > 0, independent of its size. Each split then
+      has epochs of its own.
     start: number of batches that were drawn already.
-    workers: processes that load batches; 0 loads them in threads of this one.
-    flip: mirror half of the clips left to right.
-    process_index, process_count: which share of each global batch to load, of how many.
-
-  Returns:
-    An endless iterator.
+    workers: number of processes that load batches; 0 loads them in threads of this process.
+    flip: whether half of the clips are mirrored left to right.
+    process_index: number of this process, whose share of each global batch is loaded.
+    process_count: number of processes that share each global batch.
   """
   splits = (splits,) if isinstance(splits, Split) else tuple(splits)
   sources = [[(split, video) for video in split.videos] for split in splits]
@@ -110,7 +115,7 @@ def train_batches(
     (videos[0] if weights is None else grain.MapDataset.mix(videos, weights).seed(seed))
     .random_map(_DrawWindow(length, target, padding, flip))
     .slice(slice(process_index, None, process_count))
-    .map(_LoadClip(tuple(size), samples, flow))
+    .map(_LoadClip((size[0], size[1]), samples, flow))
     .batch(batch_size, batch_fn=_stack_timed)
     .slice(slice(start, None))
   )
@@ -119,14 +124,14 @@ def train_batches(
 
 
 class TrainBatches:
-  """Batches for ever.
+  """An endless iterator over batches.
 
-  `close()` ends the workers; a `with contextlib.closing(...)` around the loop does so on every way
-  out.
+  `close()` ends the workers. Use it through `with contextlib.closing(...)` around the loop, so that
+  they end in any case.
   """
 
   def __init__(self, batches: grain.DatasetIterator[Batch], batch_size: int) -> None:
-    """`batches` as `_stack_timed` makes them."""
+    """Wraps `batches` that `_stack_timed` has made."""
     self._batches, self._batch_size = batches, batch_size
     self._spans: list[tuple[float, float]] = []
 
@@ -135,14 +140,16 @@ class TrainBatches:
 
   def __next__(self) -> Batch:
     batch = next(self._batches)
-    self._spans.append(tuple(batch.pop("span")))
+    began, ended = batch.pop("span")
+    self._spans.append((began, ended))
     return batch
 
   def clips_per_second(self) -> float:
-    """The rate of this process's loaders while any of them loads, since this was last asked.
+    """Returns the rate of this process's loaders while at least one is loading.
 
-    A lower bound of what they could give: those that are ahead of the consumer stand still, so that
-    fewer may be at work at once. At least the consumer's rate; equal to it where that waits.
+    It covers the batches since the last call. It is a lower bound of the possible rate, because
+    loaders that are ahead of the consumer pause, and fewer then load at the same time. It is at
+    least the consumer's rate, and equal to it if the consumer waits for batches.
     """
     spans, self._spans = sorted(self._spans), []
     busy, until = 0.0, -math.inf
@@ -152,6 +159,7 @@ class TrainBatches:
     return self._batch_size * len(spans) / busy
 
   def close(self) -> None:
+    """Ends the workers."""
     self._batches.close()
 
 
@@ -171,46 +179,55 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> "EvalBatches":
-  """One window per target frame, in order: video by video, frame by frame.
+  """Returns the batches of all target frames, video by video and frame by frame.
 
-  Every process gets the same number of batches, all of one shape; rows that fill up the last ones
-  are zero, with mask 0, video -1 and frame -1. A frame that nobody looked at keeps mask 1 and an
-  empty `fixations`: its density is as good as any, and metrics of fixations give NaN there.
+  Every process gets the same number of batches, all of the same shape. Rows that fill up the last
+  batches are zero, with mask 0, video -1 and frame -1. A frame that nobody looked at has mask 1 and
+  empty `fixations`: its density counts, and metrics of fixations are NaN.
 
   Args:
-    split: where the videos come from.
-    length, target, padding: as for `windows`.
-    size: height and width of the frames and maps.
-    batch_size: b, clips in a batch of this process.
-    samples: length of the waveform that the network takes; 0 for none.
+    split: split with the videos.
+    length: number t of frames of a clip.
+    size: height and width of frames, densities and fixations.
+    target: position of the target frame in the clip; see `windows`.
+    padding: kind of the extension of short videos; see `windows`.
+    batch_size: number b of clips in a batch of this process.
+    samples: length of the waveform that the network takes; 0 for no waveform.
     flow: whether the network takes images of the optical flow.
-    first_frames: target frames per video, the first ones of those that count; all by default.
-    stride: every how many frames is a target.
-    workers, process_index, process_count: as for `train_batches`.
+    first_frames: number of targets per video, taken from its beginning; all by default.
+    stride: distance between target frames; 1 for every frame.
+    workers: number of processes that load batches; 0 loads them in a thread of this process.
+    process_index: number of this process, whose share of each global batch is loaded.
+    process_count: number of processes that share each global batch.
   """
   if samples:
     split.check_sound()
-  rows = [
+  numbers = [
     (number, frame)
     for number, video in enumerate(split.videos)
     for frame in video.targets[: first_frames or None : stride]
   ]
-  num_batches = math.ceil(len(rows) / (batch_size * process_count))
+  num_batches = math.ceil(len(numbers) / (batch_size * process_count))
   share = num_batches * batch_size
-  rows += [(-1, -1)] * (share * process_count - len(rows))
-  rows = np.asarray(rows, np.int32)[process_index * share : (process_index + 1) * share]
+  numbers += [(-1, -1)] * (share * process_count - len(numbers))
+  rows: Any = np.asarray(numbers, np.int32)[process_index * share : (process_index + 1) * share]
   clips = (
     grain.MapDataset.source(rows)
-    .map(_LoadRow(split, length, tuple(size), target, padding, samples, flow))
+    .map(_LoadRow(split, length, (size[0], size[1]), target, padding, samples, flow))
     .batch(batch_size, batch_fn=_stack)
   )
-  # One thread: two would decode the frames that their batches share twice.
+  # With two threads, the frames that two batches share would be decoded twice.
   return EvalBatches(num_batches, _prefetch(clips, workers, threads=1))
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalBatches:
-  """Batches in order; `len()` is their number, and every `iter()` begins anew."""
+  """Batches in order. Every `iter()` begins with the first batch.
+
+  Attributes:
+    num_batches: number of batches, which is also `len()`.
+    dataset: Grain's data set of the batches.
+  """
 
   num_batches: int
   dataset: grain.IterDataset
@@ -224,21 +241,32 @@ class EvalBatches:
 
 
 class _Window(NamedTuple):
-  """What a clip is made of: the numbers of its records, the target's record, and no pixel yet."""
+  """A clip before its frames are decoded.
+
+  Attributes:
+    split: split of the video.
+    video: video of the clip.
+    records: record numbers of the frames, in the order of the clip.
+    target: record number of the target frame.
+    target_record: record of the target frame.
+    began: time at which the draw began, on the clock `time.perf_counter`.
+    flip: whether the clip is mirrored left to right.
+    mask: 0 if the clip must not count, otherwise 1.
+  """
 
   split: Split
   video: Video
   records: list[int]
   target: int
   target_record: dict[str, Any]
-  began: float = 0.0  # when its drawing began, on the clock `time.perf_counter`
+  began: float = 0.0
   flip: bool = False
   mask: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class _DrawWindow:
-  """Random window of a video; see `train_batches`."""
+  """Draws a random window of a video; see `train_batches`."""
 
   length: int
   target: Target
@@ -251,9 +279,11 @@ class _DrawWindow:
     flip = self.flip and rng.random() < 0.5
     whole = training_targets(video.frames, self.length, self.target)
     targets = [frame for frame in video.targets if frame in whole] or video.targets
-    for frame in rng.permutation(targets).tolist():
+    frame, target, fixated = -1, {}, False
+    for frame in rng.permutation(np.asarray(targets)).tolist():
       target = split[video.first + frame]
-      fixated = transforms.inside(target["fixations"], (video.height, video.width)).any()
+      inside = transforms.inside(target["fixations"], (video.height, video.width))
+      fixated = bool(inside.any())
       if fixated:
         break
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
@@ -263,7 +293,7 @@ class _DrawWindow:
 
 @dataclasses.dataclass(frozen=True)
 class _LoadClip:
-  """Window -> one row of a training batch; see `_load`."""
+  """Loads one row of a training batch; see `_load`."""
 
   size: tuple[int, int]
   samples: int
@@ -278,7 +308,7 @@ class _LoadClip:
 
 @dataclasses.dataclass(frozen=True)
 class _LoadRow:
-  """(video, frame) -> one row of an evaluation batch; (-1, -1) -> a row of padding."""
+  """Loads one row of an evaluation batch for (video, frame), or a row of padding for (-1, -1)."""
 
   split: Split
   length: int
@@ -288,44 +318,50 @@ class _LoadRow:
   samples: int
   flow: bool
 
-  @functools.cached_property  # made by the process that reads, so never sent to a worker
+  @functools.cached_property  # The cache is made in the process that reads, never sent to a worker.
   def read_frame(self) -> Callable[[int], np.ndarray]:
-    """Frames that the next windows need again are kept: T of them, or 2T - 1 around frame T - 1,
-    where windows stop looking ahead and start looking back. One more, for the flow where T is 1."""
+    """Reads a frame, and keeps frames for the next windows.
+
+    Windows share T frames. Around frame T - 1, where they stop looking ahead and begin to look
+    back, they share 2T - 1. The flow needs one more if T is 1.
+    """
     read = functools.partial(_read_frame, self.split, self.size)
     return functools.lru_cache(maxsize=2 * self.length + 1)(read)
 
   @functools.cached_property
   def read_sound(self) -> Callable[[Video], np.ndarray]:
-    """The sound of the latest video is kept, for all of its frames."""
+    """Reads the sound of a video, and keeps it until another video is read."""
     return functools.lru_cache(maxsize=1)(self.split.sound)
 
   def __call__(self, row: np.ndarray) -> dict[str, Any]:
     number, frame = row.tolist()
     name = {"video": np.int32(number), "frame": np.int32(frame)}
     if number < 0:
-      row = {
-        "records": [-1] * self.length,
-        "write_frame": lambda record, out: out.fill(0),
-        "flip": False,
-        "density": np.zeros(self.size, np.float32),
-        "fixations": np.zeros(self.size, np.uint8),
-        "mask": np.float32(0),
-      }
-      if self.samples:
-        row["waveform"] = np.zeros(self.samples, np.float32)
-      if self.flow:
-        row["flow"] = np.zeros((*self.size, 3), np.uint8)
-      return row | name
+      return self._padding() | name
     video = self.split.videos[number]
     frames = windows(video.frames, self.length, self.target, self.padding, [frame])[0]
     records = (video.first + frames).tolist()
     target = video.first + frame
     window = _Window(self.split, video, records, target, self.split[target])
     readers = self.read_frame, self.read_sound
-    row = _load(window, self.size, self.samples, self.flow, *readers)
-    row["write_frame"] = lambda record, out: np.copyto(out, self.read_frame(record))
-    return row | name
+    loaded = _load(window, self.size, self.samples, self.flow, *readers)
+    loaded["write_frame"] = lambda record, out: np.copyto(out, self.read_frame(record))
+    return loaded | name
+
+  def _padding(self) -> dict[str, Any]:
+    row = {
+      "records": [-1] * self.length,
+      "write_frame": lambda record, out: out.fill(0),
+      "flip": False,
+      "density": np.zeros(self.size, np.float32),
+      "fixations": np.zeros(self.size, np.uint8),
+      "mask": np.float32(0),
+    }
+    if self.samples:
+      row["waveform"] = np.zeros(self.samples, np.float32)
+    if self.flow:
+      row["flow"] = np.zeros((*self.size, 3), np.uint8)
+    return row
 
 
 def _load(
@@ -336,7 +372,7 @@ def _load(
   read_frame: Callable[[int], np.ndarray],
   read_sound: Callable[[Video], np.ndarray],
 ) -> dict[str, Any]:
-  """A row for `_stack`, but for `write_frame`, which the caller adds."""
+  """Loads a row for `_stack` without `write_frame`, which the caller adds."""
   mirror = transforms.flip if window.flip else lambda image: image
   target = window.target_record
   density = transforms.decode_density(target["density"], window.split.where(window.target))
@@ -364,10 +400,10 @@ def _load(
 
 
 def _motion(window: _Window, read_frame: Callable[[int], np.ndarray]) -> np.ndarray:
-  """The image of the target frame's motion, by DIS."""
+  """Computes the image of the target frame's motion, by DIS."""
   step = optical_flow.neighbour(window.target - window.video.first, window.video.frames)
-  frames = (read_frame(record) for record in (window.target, window.target + step))
-  return optical_flow.motion_image(optical_flow.Neighbours(*frames, step))
+  frame, other = read_frame(window.target), read_frame(window.target + step)
+  return optical_flow.motion_image(optical_flow.Neighbours(frame, other, step))
 
 
 def _read_frame(split: Split, size: tuple[int, int], record: int) -> np.ndarray:
@@ -380,10 +416,10 @@ def _write_frame(split: Split, record: int, out: np.ndarray) -> None:
 
 
 def _stack(rows: Sequence[dict[str, Any]]) -> Batch:
-  """Rows -> batch.
+  """Makes a batch from rows.
 
-  The frames are most of its bytes, and new memory costs time: so `write_frame(record, out)` of a
-  row puts them where they stay. A frame that a window repeats is read once.
+  Frames are most of a batch's bytes, and new memory costs time. A row's `write_frame(record, out)`
+  therefore writes its frames directly into the batch. A frame that a window repeats is read once.
   """
   alike = [key for key in rows[0] if key not in ("records", "write_frame", "flip")]
   batch = {key: np.stack([row[key] for row in rows]) for key in alike}
@@ -403,9 +439,10 @@ def _stack(rows: Sequence[dict[str, Any]]) -> Batch:
 
 
 def _stack_timed(rows: Sequence[dict[str, Any]]) -> Batch:
-  """`_stack`, and in `span` when the first row was begun and when the batch was done.
+  """Makes a batch from rows, with the times of its beginning and its end in `span`.
 
-  A batch's rows are made one after the other. All processes of a machine have the same clock.
+  The rows of a batch are made one after the other, so the batch begins with its first row. All
+  processes of a machine share one clock.
   """
   began = [row.pop("began") for row in rows]
   batch = _stack(rows)
@@ -413,11 +450,11 @@ def _stack_timed(rows: Sequence[dict[str, Any]]) -> Batch:
 
 
 def _prefetch(batches: grain.MapDataset, workers: int, threads: int) -> grain.IterDataset:
-  """Loads batches ahead of the consumer, in `workers` processes or else in threads of this one."""
+  """Loads batches ahead of the consumer, in `workers` processes or, if 0, in threads."""
   if workers == 0:
     options = grain.ReadOptions(threads, prefetch_buffer_size=threads + _BUFFERED_BATCHES)
     return batches.to_iter_dataset(options)
-  if not flags.FLAGS.is_parsed():  # Grain reads its own flags, in tests and notebooks too
+  if not flags.FLAGS.is_parsed():  # Grain reads its absl flags, also in tests and notebooks.
     flags.FLAGS.mark_as_parsed()
   one_by_one = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   return batches.to_iter_dataset(one_by_one).mp_prefetch(
@@ -427,12 +464,16 @@ def _prefetch(batches: grain.MapDataset, workers: int, threads: int) -> grain.It
 
 
 def _start_worker(worker: int, workers: int) -> None:
-  cv2.setNumThreads(1)  # the workers are the parallelism
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
-  # Grain ends its workers itself, but not when the main process is killed: they would stay.
+  """Sets up a worker process."""
+  cv2.setNumThreads(1)  # The workers already use all cores.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The main process handles Ctrl-C.
+  # Grain ends its workers, except when the main process is killed.
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
-  os._exit(1)
+  """Waits for the end of the main process, then ends this process."""
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    parent.join()
+    os._exit(1)

@@ -1,7 +1,8 @@
-"""From encoded records to arrays of the network's size. Pure functions, OpenCV underneath.
+"""Decodes and resizes images: pure functions, made with OpenCV.
 
-JPEG frames, where most of the pipeline's time goes, are read by libjpeg-turbo itself: the same
-pixels as OpenCV's in less time, and no grey ones where a file breaks off.
+JPEG frames, which take most of the pipeline's time, are decoded by libjpeg-turbo directly. It gives
+the same pixels as OpenCV in less time, and refuses files that break off, where OpenCV fills in grey
+pixels.
 """
 
 import contextlib
@@ -14,11 +15,11 @@ from jaxsal.errors import UserError
 
 
 def decode(encoded: bytes, flags: int) -> np.ndarray | None:
-  """What OpenCV's `imdecode` gives, or None for what cannot be decoded whole.
+  """Decodes an image as OpenCV's `imdecode` does; returns None if it is damaged.
 
   Args:
-    encoded: the file's bytes.
-    flags: OpenCV's IMREAD_...
+    encoded: bytes of the image's file.
+    flags: OpenCV's IMREAD_... flags.
   """
   if flags == cv2.IMREAD_COLOR_RGB and simplejpeg.is_jpeg(encoded):
     try:
@@ -29,11 +30,11 @@ def decode(encoded: bytes, flags: int) -> np.ndarray | None:
 
 
 def decode_frame(encoded: bytes, where: str) -> np.ndarray:
-  """Decodes a JPEG or PNG to uint8 [h, w, 3] in R, G, B.
+  """Decodes a JPEG or PNG to RGB uint8 [h, w, 3].
 
   Args:
-    encoded: the file's bytes.
-    where: the record it comes from, for the message.
+    encoded: bytes of the image's file.
+    where: name of the record, for the error.
 
   Raises:
     UserError: the image cannot be decoded.
@@ -42,31 +43,47 @@ def decode_frame(encoded: bytes, where: str) -> np.ndarray:
 
 
 def write_frame(encoded: bytes, where: str, out: np.ndarray) -> None:
-  """Decodes as `decode_frame` does, into `out`, uint8 [h, w, 3], and resizes to its size.
+  """Decodes a JPEG or PNG into `out`, RGB uint8 [h, w, 3], and resizes it to the size of `out`.
 
-  A JPEG of this size is decoded in place: nothing is allocated, and nothing copied.
+  A JPEG of this size is decoded in place, without allocation or copy.
+
+  Args:
+    encoded: bytes of the image's file.
+    where: name of the record, for the error.
+    out: the array that receives the frame.
+
+  Raises:
+    UserError: the image cannot be decoded.
   """
-  # What is too large for `out`, or damaged, is left to decode_frame.
+  # Images that are damaged or too large for `out` are left to decode_frame.
   with contextlib.suppress(ValueError):
     if simplejpeg.is_jpeg(encoded):
       image = simplejpeg.decode_jpeg(encoded, "RGB", buffer=out)
-      if image.shape != out.shape:  # smaller: it lies where `out` begins
+      if image.shape != out.shape:  # A smaller image is decoded into the first bytes of `out`.
         out[...] = resize(image.copy(), out.shape[:2])
       return
   out[...] = resize(decode_frame(encoded, where), out.shape[:2])
 
 
 def decode_density(encoded: bytes, where: str) -> np.ndarray:
-  """Decodes a grey PNG of 8 or 16 bits to float32 [h, w], on its own scale; see `decode_frame`."""
+  """Decodes a grey PNG of 8 or 16 bits to float32 [h, w], on its own scale.
+
+  Args:
+    encoded: bytes of the image's file.
+    where: name of the record, for the error.
+
+  Raises:
+    UserError: the image cannot be decoded.
+  """
   image = decode(encoded, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
   return _check(image, where).astype(np.float32)
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Resizes [h, w] or [h, w, c] to `size`, (height, width), and keeps the type.
+  """Resizes [h, w] or [h, w, c] to `size` (height, width); keeps the type.
 
-  Pixels are averaged over their area when both sides shrink, so that nothing aliases, and bilinear
-  otherwise.
+  If both sides shrink, pixels are averaged over their area, which prevents aliasing. Otherwise they
+  are interpolated bilinearly.
   """
   h, w = image.shape[:2]
   if (h, w) == tuple(size):
@@ -79,16 +96,16 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def fixation_map(
   fixations: np.ndarray, frame_size: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-  """The pixels that were fixated, on a map of another size than the frame.
+  """Marks fixated pixels in an array that may differ in size from the frame.
 
   Args:
     fixations: [n, 2], (x, y) in pixels of the frame; column i covers [i, i + 1).
     frame_size: height and width of the frame.
-    size: height and width of the map.
+    size: height and width of the array.
 
   Returns:
-    uint8 [height, width] of 0 and 1. A pixel that was fixated twice is 1, and points outside the
-    frame are dropped.
+    uint8 [height, width], 1 where a pixel was fixated at least once and 0 elsewhere. Points outside
+    the frame are dropped.
   """
   points = fixations[inside(fixations, frame_size)].astype(np.float64)
   scale = np.divide(size[::-1], frame_size[::-1])
@@ -99,8 +116,9 @@ def fixation_map(
 
 
 def inside(fixations: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
-  """Which points [n, 2] lie in a frame of this height and width: bool [n]."""
-  return ((fixations >= 0) & (fixations < np.float32(frame_size[::-1]))).all(axis=1)
+  """Returns which points [n, 2] lie in a frame of this height and width: bool [n]."""
+  end = np.array(frame_size[::-1], np.float32)
+  return np.all((fixations >= 0) & (fixations < end), axis=1)
 
 
 def flip(image: np.ndarray) -> np.ndarray:
@@ -112,6 +130,6 @@ def _check(image: np.ndarray | None, where: str) -> np.ndarray:
   if image is None:
     raise UserError(
       f"An image cannot be decoded: {where} is damaged. Delete the data set's directory and"
-      " prepare it again."
+      " prepare the set again."
     )
   return image

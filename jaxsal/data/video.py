@@ -1,47 +1,48 @@
-"""Real videos through FFmpeg (PyAV): what a file holds, its frames one by one, and writing MP4."""
+"""Probes and reads videos through FFmpeg (PyAV), and writes MP4 files."""
 
 import dataclasses
 import types
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import av
 import av.container
+import av.error
 import cv2
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from jaxsal.data.transforms import resize
 from jaxsal.errors import UserError
 
-# Containers that write their duration down; elsewhere it is guessed from the bit rate.
+# Containers that state their duration; that of others is guessed from the bit rate.
 _STATED_DURATION = ("mp4", "matroska")
-# Seconds by which a whole file may end before the duration it states (rounding, edit lists).
+# Seconds by which a complete file may end before its stated duration (rounding, edit lists).
 _SLACK = 1.0
-# Without these flags FFmpeg's conversion to RGB comes out 1 to 1.5 grey levels too dark.
+# Without these flags FFmpeg's conversion to RGB is 1 to 1.5 grey levels too dark.
 _EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# Sound that players accept inside an MP4; the rest becomes AAC.
+# Sound formats that players accept in MP4 files; all others are encoded as AAC.
 _MP4_SOUND = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-  """What a video file says of itself.
+  """Facts that a video file states.
 
   Attributes:
-    path: the file.
-    frames: number of frames, where the container states it.
-    fps: frames per second; the average when the rate varies.
-    height, width: of a frame as it is shown, in pixels (after rotation).
+    path: path of the file.
+    frames: number of frames; None if the container does not state it.
+    fps: frames per second; the average if the rate varies.
+    height, width: size of a frame as it is shown (after rotation), in pixels.
     has_audio: whether there is a sound track.
-    rotation: degrees, counter-clockwise, by which a stored frame is turned to be shown: 0, 90, 180
-      or 270.
-    duration: seconds, where known.
-    time_base: seconds of one tick of the frames' time stamps.
-    pixel_aspect: width of a pixel as it is shown over its height.
+    rotation: angle in degrees, counter-clockwise, by which stored frames are turned to be shown: 0,
+      90, 180 or 270.
+    duration: length in seconds; None if it is not known.
+    time_base: length of one tick of the frames' time stamps, in seconds.
+    pixel_aspect: width of a shown pixel divided by its height.
   """
 
   path: Path
@@ -57,33 +58,44 @@ class VideoInfo:
 
 
 class Frame(NamedTuple):
-  """A decoded frame: seconds since the start of the file, and RGB uint8 [h, w, 3]."""
+  """A decoded frame.
+
+  Attributes:
+    time: time at which the frame is shown, in seconds since the start of the file.
+    image: the frame, RGB uint8 [h, w, 3].
+  """
 
   time: Fraction
   image: np.ndarray
 
 
 class DamagedVideo(UserError):
-  """A video that breaks off; raised after the last frame before the damage.
+  """The error for a video that breaks off, raised after the last frame before the damage.
 
   Attributes:
     frames: number of frames before the damage.
   """
 
   def __init__(self, path: Path, frames: int, reason: str) -> None:
+    """Makes the error from the reason why the video cannot be read further."""
     self.frames = frames
     super().__init__(
       f"{path}: damaged after frame {frames}: {reason}. Copy, download or record the file again."
     )
 
 
-def probe(path: str | Path) -> VideoInfo:
-  """Looks at a video file; decodes its first frame only.
+def probe(source: str | Path | VideoInfo) -> VideoInfo:
+  """Reads the facts that a video file states, and decodes its first frame only.
+
+  Args:
+    source: path of the file, or the result of an earlier call, which is returned as it is.
 
   Raises:
     UserError: the file is missing, empty, a folder, no video, or none of its frames can be decoded.
   """
-  path = Path(path)
+  if isinstance(source, VideoInfo):
+    return source
+  path = Path(source)
   with open_container(path) as container:
     stream = _video_stream(container, path)
     first = next(_decode(container, stream, path))
@@ -94,7 +106,7 @@ def probe(path: str | Path) -> VideoInfo:
       height, width, aspect = width, height, 1 / aspect
     duration = None
     if stream.duration is not None:
-      duration = float(stream.duration * stream.time_base)
+      duration = float(stream.duration * _time_base(stream))
     elif container.duration is not None:
       duration = container.duration / av.time_base
     return VideoInfo(
@@ -106,46 +118,55 @@ def probe(path: str | Path) -> VideoInfo:
       has_audio=bool(container.streams.audio),
       rotation=rotation,
       duration=duration,
-      time_base=stream.time_base,
+      time_base=_time_base(stream),
       pixel_aspect=aspect,
     )
 
 
-def count_frames(path: str | Path) -> int:
-  """Number of frames, counted without decoding when the container does not state it.
+def count_frames(source: str | Path | VideoInfo) -> int:
+  """Returns the number of frames, counted without decoding if the container does not state it.
 
-  An estimate: edit lists and damage can make fewer frames decodable.
+  It is an estimate: edit lists and damage can make fewer frames decodable. No file is opened if
+  `source` already has the number.
+
+  Args:
+    source: path of the file, or the result of `probe`.
   """
-  with open_container(Path(path)) as container:
-    stream = _video_stream(container, Path(path))
+  if isinstance(source, VideoInfo):
+    if source.frames:
+      return source.frames
+    source = source.path
+  path = Path(source)
+  with open_container(path) as container:
+    stream = _video_stream(container, path)
     return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
 
 
 def read_frames(path: str | Path, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
-  """The frames of a video in the order they are shown; see `read_timed_frames`."""
+  """Yields the frames of a video in the order of their times; see `read_timed_frames`."""
   for frame in read_timed_frames(path, size):
     yield frame.image
 
 
 def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> Iterator[Frame]:
-  """Decodes a video frame by frame, holding no more than the decoder does.
+  """Decodes a video frame by frame, and keeps only the decoder's frames in memory.
 
-  Every stored frame comes once, with its own time stamp: nothing is duplicated or dropped to make a
+  Every stored frame comes once, with its own time: no frame is repeated or dropped to make a
   variable frame rate constant. Rotation by quarter turns is applied, mirroring is not. Grey, 10-bit
-  and full-range video becomes 8-bit RGB by the file's own colour matrix; HDR is not tone-mapped.
-  Pixels that are not square stay as stored.
+  and full-range video is converted to 8-bit RGB by the file's own colour matrix; HDR is not
+  tone-mapped. Pixels that are not square remain as they are stored.
 
   Args:
-    path: the file.
-    size: height and width to resize to (see `jaxsal.data.transforms.resize`); by default the
-      video's own.
+    path: path of the file.
+    size: height and width to which frames are resized (see `jaxsal.data.transforms.resize`); the
+      size of the video by default.
 
   Yields:
     Frames with strictly increasing times.
 
   Raises:
-    UserError: as for `probe`.
-    DamagedVideo: after the last frame, when data behind it are missing or cannot be decoded.
+    UserError: the file is missing, empty, a folder, no video, or none of its frames can be decoded.
+    DamagedVideo: data after the last frame are missing or cannot be decoded.
   """
   path = Path(path)
   with open_container(path) as container:
@@ -155,12 +176,13 @@ def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> 
     reformatter = VideoReformatter()
     shape, time = None, None
     for frame in _decode(container, stream, path):
-      shape = shape or (frame.height, frame.width)  # later frames may differ: streams are spliced
+      # In spliced streams later frames may have another size.
+      shape = shape or (frame.height, frame.width)
       rgb = reformatter.reformat(
         frame, width=shape[1], height=shape[0], format="rgb24", interpolation=_EXACT
       )
       image = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), _rotation(frame) // 90))
-      stamp = None if frame.pts is None else frame.pts * stream.time_base - origin
+      stamp = None if frame.pts is None else frame.pts * _time_base(stream) - origin
       if time is None:
         time = Fraction(0) if stamp is None else stamp
       else:
@@ -169,33 +191,37 @@ def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> 
 
 
 class VideoWriter:
-  """Writes frames as H.264 MP4 with the time stamps and the sound of a source video.
+  """Writes frames as H.264 MP4, with the times and the sound of a source video.
 
-  The first sound track is copied packet by packet where MP4 carries its codec (AAC, MP3, AC-3,
-  Opus, FLAC, ALAC), else encoded as AAC; a track that cannot be decoded is left out. H.264 in the
-  4:2:0 layout that every player knows needs even sizes: with an odd height or width the last row or
-  column is repeated once, nothing is cropped. The file appears under its name when it is complete.
+  The first sound track is copied packet by packet if MP4 files can hold its codec (AAC, MP3, AC-3,
+  E-AC-3, Opus, FLAC, ALAC), and otherwise encoded as AAC. A track that cannot be decoded is left
+  out. All players know H.264 in the 4:2:0 layout, which needs even sizes; if the height or width is
+  odd, the last row or column is repeated, and nothing is cropped. The file appears under its name
+  when it is complete.
 
-  Use as a context manager:
+  The writer is a context manager:
 
       with VideoWriter("overlay.mp4", source="clip.mov") as writer:
         for frame in read_timed_frames("clip.mov"):
           writer.write(frame.image, frame.time)
   """
 
-  def __init__(self, path: str | Path, source: str | Path) -> None:
-    """Opens `path` for frames of the size that `source` shows.
+  def __init__(self, path: str | Path, source: str | Path | VideoInfo) -> None:
+    """Opens a file for frames of the size of a source video.
+
+    Args:
+      path: path of the new file.
+      source: path of the source video, or the result of `probe` for it.
 
     Raises:
-      UserError: `source` cannot be read; see `probe`.
+      UserError: the source video cannot be read.
     """
     self._path = Path(path)
     self._partial = self._path.with_name(f".{self._path.name}.partial")
     info = probe(source)
     self._time_base = info.time_base
     self._pad = info.height % 2, info.width % 2
-    self._source = open_container(info.path)
-    origin = origin_of(self._source, _video_stream(self._source, info.path))
+    self._source = open_container(info.path) if info.has_audio else None
 
     self._output = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
     stream = self._output.add_stream("libx264", rate=info.fps)
@@ -205,22 +231,30 @@ class VideoWriter:
     context = stream.codec_context
     context.time_base = info.time_base
     context.sample_aspect_ratio = info.pixel_aspect
-    # BT.709, limited range, said in the file: players guess otherwise, by the size of the frame.
+    # The file states BT.709 and limited range, which players otherwise guess from the frame's size.
     context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
     self._stream = stream
     self._reformatter = VideoReformatter()
 
-    self._sound = _sound(self._source, self._output, origin)
+    self._sound: Iterator[av.Packet] = iter(())
+    if self._source is not None:
+      origin = origin_of(self._source, _video_stream(self._source, info.path))
+      self._sound = _sound(self._source, self._output, origin)
     self._next_sound = next(self._sound, None)
 
   def write(self, image: np.ndarray, time: Fraction) -> None:
-    """Adds a frame [h, w, 3], RGB uint8, shown from `time` (seconds since the start) on."""
+    """Adds a frame.
+
+    Args:
+      image: the frame, RGB uint8 [h, w, 3].
+      time: time from which the frame is shown, in seconds since the start.
+    """
     if any(self._pad):
       bottom, right = self._pad
       image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     frame = self._reformatter.reformat(
-      rgb, format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+      rgb, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range="MPEG"
     )
     frame.pts = round(time / self._time_base)
     frame.time_base = self._time_base
@@ -244,11 +278,12 @@ class VideoWriter:
       if error is None:
         self._partial.replace(self._path)
     finally:
-      self._source.close()
+      if self._source is not None:
+        self._source.close()
       self._partial.unlink(missing_ok=True)
 
   def _write_sound(self, until: Fraction | None) -> None:
-    # Sound goes along with the frames: the muxer would hold back whatever runs ahead, in memory.
+    # Sound is written in step with the frames, because the muxer keeps all that is ahead in memory.
     while (packet := self._next_sound) is not None:
       if until is not None and packet.dts is not None and packet.dts * packet.time_base > until:
         return
@@ -259,7 +294,7 @@ class VideoWriter:
 def _sound(
   source: av.container.InputContainer, output: av.container.OutputContainer, origin: Fraction
 ) -> Iterator[av.Packet]:
-  """Adds the first sound track of `source` to `output`; yields its packets, moved by -`origin`."""
+  """Adds the first sound track of `source` to `output`; yields its packets, `origin` earlier."""
   track = next(iter(source.streams.audio), None)
   if track is None or track.codec_context is None:
     return iter(())
@@ -276,18 +311,19 @@ def _copied(
   copy: av.AudioStream,
   origin: Fraction,
 ) -> Iterator[av.Packet]:
-  shift = round(origin / track.time_base)
+  """Yields the packets of a sound track as they are, `origin` earlier."""
+  shift = round(origin / _time_base(track))
   try:
     for packet in source.demux(track):
-      if packet.dts is None:  # the demuxer's mark of the end
+      if packet.dts is None:  # This packet marks the end of the stream.
         continue
       packet.dts -= shift
       if packet.pts is not None:
         packet.pts -= shift
       packet.stream = copy
       yield packet
-  except av.FFmpegError:
-    return  # damage: the reader of the frames reports it
+  except av.error.FFmpegError:
+    return  # The reader of the frames reports the damage.
 
 
 def _encoded(
@@ -296,13 +332,14 @@ def _encoded(
   encoder: av.AudioStream,
   origin: Fraction,
 ) -> Iterator[av.Packet]:
+  """Yields the packets of a sound track as `encoder` makes them, `origin` earlier."""
   try:
     for frame in source.decode(track):
-      if frame.pts is not None:
+      if frame.pts is not None and frame.time_base is not None:
         frame.pts -= round(origin / frame.time_base)
       yield from encoder.encode(frame)
-  except av.FFmpegError:
-    pass  # as above
+  except av.error.FFmpegError:
+    pass  # The reader of the frames reports the damage.
   yield from encoder.encode(None)
 
 
@@ -310,12 +347,13 @@ def open_container(path: Path) -> av.container.InputContainer:
   """Opens a file for reading.
 
   Raises:
-    UserError: the file is missing, empty, a folder, or nothing that FFmpeg reads.
+    UserError: the file is missing, empty, a folder, or in a format that FFmpeg does not read.
   """
   if not path.exists():
     raise UserError(f"{path}: no such file. Check the path of the video.")
   if path.is_dir():
     raise UserError(f"{path}: a folder, not a video file. Name the video file inside it.")
+  head = b""
   try:
     with path.open("rb") as file:
       head = file.read(12)
@@ -323,34 +361,35 @@ def open_container(path: Path) -> av.container.InputContainer:
       raise UserError(f"{path}: the file is empty (0 bytes). Copy or download it again.")
     try:
       container = av.open(str(path))
-    except UnicodeDecodeError:  # PyAV 18 is strict about the encoding of tags, later ones are not
+    except UnicodeDecodeError:  # PyAV 18 is strict about the encoding of tags.
       container = av.open(str(path), metadata_errors="ignore")
-  except OSError as error:  # missing rights, for one; FFmpeg's errors of that kind are OSErrors too
+  except OSError as error:  # For example, the user may not read it; some of FFmpeg's are OSErrors.
     raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
-  except av.FFmpegError as error:
+  except av.error.FFmpegError as error:
     if head[4:8] == b"ftyp":
       raise UserError(
-        f"{path}: begins like an MP4 but has no readable index (moov), which stands at its end "
-        "when a download or recording broke off. Copy, download or record the file again."
+        f"{path}: begins like an MP4 but has no readable index (moov), which is often at the end of"
+        " the file and missing if a download or recording broke off. Copy, download or record the"
+        " file again."
       ) from error
     raise UserError(
       f"{path}: not a video that FFmpeg can read ({error.strerror}). "
       "Use a video file such as MP4, MKV, MOV, AVI or WebM."
     ) from error
-  if container.format.name == "tty":  # FFmpeg shows text files as films of a terminal
+  if container.format.name == "tty":  # FFmpeg decodes text files as videos of a terminal.
     container.close()
     raise UserError(f"{path}: a text file. Use a video file such as MP4, MKV, MOV, AVI or WebM.")
   return container
 
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-  """The first video stream that is no cover picture, set up to decode on several threads."""
+  """Returns the first video stream that is no cover picture, set to decode in several threads."""
   for stream in container.streams.video:
     if stream.disposition & Disposition.attached_pic:
       continue
     if stream.codec_context is None:
       raise UserError(
-        f"{path}: FFmpeg has no decoder for its video stream. Convert it to H.264 first."
+        f"{path}: FFmpeg has no decoder for its video stream. Convert the file to H.264 first."
       )
     stream.thread_type = "AUTO"
     return stream
@@ -363,47 +402,49 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
 def _decode(
   container: av.container.InputContainer, stream: av.VideoStream, path: Path
 ) -> Iterator[av.VideoFrame]:
-  """Frames as the decoder gives them out.
+  """Yields frames in the decoder's order.
 
-  What cannot be decoded before the first frame is passed over, as players do: a recording may begin
+  Data before the first decodable frame are skipped, as in players, because a recording may begin
   between two key frames.
 
   Raises:
-    DamagedVideo: after the last frame, when something behind it is missing or broken.
-    UserError: there was not one frame.
+    DamagedVideo: data after the last frame are missing or damaged.
+    UserError: no frame can be decoded.
   """
   stated = None
   if any(name in _STATED_DURATION for name in container.format.name.split(",")):
     stated = container.duration and container.duration / av.time_base
   start = (container.start_time or 0) / av.time_base
   frames, end, reason = 0, 0.0, None
+  broken: av.Packet | None = None
   try:
-    # All streams, because only the last of them reaches the stated end.
+    # Packets of all streams are read, because only the longest stream reaches the stated end.
     for packet in container.demux():
       if packet.is_corrupt and stated:
-        reason = "the file ends in the middle of a packet"
+        reason, broken = "the file ends in the middle of a packet", packet
         break
-      if packet.pts is not None:
+      if packet.pts is not None and packet.time_base is not None:
         end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
       if packet.stream_index != stream.index:
         continue
       try:
-        decoded = packet.decode()
-      except av.FFmpegError:
+        # Packets of a video stream give video frames, which the type stubs do not tell.
+        decoded = cast(list[av.VideoFrame], packet.decode())
+      except av.error.FFmpegError:
         if frames:
           raise
         continue
       for frame in decoded:
         frames += 1
         yield frame
-    if reason:
-      # Frames are stored out of order: one that is shown after the missing one may be there.
-      missing = packet.pts if packet.stream_index == stream.index else None
+    if broken is not None:
+      # Frames are stored out of order. Those that are shown after the missing frame are left out.
+      missing = broken.pts if broken.stream_index == stream.index else None
       for frame in stream.decode(None):
         if missing is None or frame.pts is None or frame.pts < missing:
           frames += 1
           yield frame
-  except av.FFmpegError as error:
+  except av.error.FFmpegError as error:
     reason = f"FFmpeg says '{error.strerror}'"
   if not frames:
     raise UserError(
@@ -417,12 +458,22 @@ def _decode(
 
 
 def _rotation(frame: av.VideoFrame) -> int:
+  """Returns the rotation by which a frame is shown, in whole quarter turns: 0, 90, 180 or 270."""
   return round(frame.rotation / 90) % 4 * 90
 
 
 def origin_of(
   container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
 ) -> Fraction:
-  """The file's first time stamp (hours, in a broadcast) as a whole number of the stream's ticks."""
+  """Returns the file's first time stamp, rounded to ticks of the stream.
+
+  In recorded broadcasts it can be hours.
+  """
   start = Fraction(container.start_time or 0, av.time_base)
-  return round(start / stream.time_base) * stream.time_base
+  return round(start / _time_base(stream)) * _time_base(stream)
+
+
+def _time_base(stream: av.VideoStream | av.AudioStream) -> Fraction:
+  """Returns the length of a stream's ticks in seconds; FFmpeg states it for every opened stream."""
+  assert stream.time_base is not None
+  return stream.time_base

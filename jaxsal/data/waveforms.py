@@ -1,32 +1,29 @@
-"""The excerpt of a sound track that goes with a clip."""
+"""Cuts the excerpt of a video's sound that belongs to a clip."""
 
 import numpy as np
 
-SAMPLE_RATE = 22050  # SoundNet's, in samples a second
-
+SAMPLE_RATE = 22050  # samples per second that SoundNet takes
 
 # SoundNet was trained on waveforms in [-256, 256].
 _FULL_SCALE = 256
-
-
-# A track is decoded to 16 bits, half the memory of floats: 2.6 MB a minute.
+# Sound has 16 bits, half the memory of floats: 2.6 MB per minute.
 _INT16_SCALE = 32768
 
 
 def waveform(sound: np.ndarray | None, times: np.ndarray, fps: float, length: int) -> np.ndarray:
-  """What is heard during a clip, as SoundNet takes it.
+  """Returns the sound of a clip as SoundNet takes it.
 
   The excerpt lasts from half a frame before the clip's first frame to half a frame after its last
-  one. It is weighted with a Hann window and stands in the middle of zeros (STAViS, which ViNet and
-  TSFP-Net follow). Where the track is silent, has not begun or has ended, it is zero. If the clip
-  runs backwards, as at the beginning of a video, so does its sound.
+  frame. It is multiplied by a Hann window and padded with zeros on both sides (as in STAViS, which
+  ViNet and TSFP-Net follow). It is zero before the sound begins and after it ends. If the clip runs
+  backwards, as at the beginning of a video, the waveform does, too.
 
   Args:
-    sound: int16 [n], from `read_sound`; None is silence.
-    times: float [T], when the clip's frames are shown, in seconds, in the order of the clip.
+    sound: int16 [n], from `jaxsal.data.sound.read_sound`; None for silence.
+    times: float [T], times of the clip's frames in seconds, in the order of the clip.
     fps: frames per second.
-    length: number of samples that the network takes. Of a longer excerpt (fewer than 10 frames a
-      second, for the networks here) the middle is taken.
+    length: number of samples that the network takes. A longer excerpt (at fewer than 10 frames per
+      second, for the networks of this package) is cut at both ends.
 
   Returns:
     float32 [length] in [-256, 256].

@@ -1,4 +1,4 @@
-"""Which frames a network sees for a target frame: integers only."""
+"""Chooses the frames that a network takes for a target frame, as integers only."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,45 +18,45 @@ def windows(
   padding: Padding = "repeat",
   targets: Sequence[int] | np.ndarray | None = None,
 ) -> np.ndarray:
-  """Frame numbers of one window per target frame, for a video of any length.
+  """Returns one window per target frame, for a video of any length.
 
-  `last` (TASED-Net, ViNet, TSFP-Net): the target is the last of the T frames. From frame T - 1 on,
-  these are frames t - T + 1 .. t. An earlier frame has too little past, so the future stands in for
-  it: frames t + T - 1 .. t, reversed in time.
+  `last` (TASED-Net, ViNet, TSFP-Net): the target is the last of the window's T frames. From frame
+  T - 1 on, the window of target t is t - T + 1 .. t. Earlier targets have too little past, so the
+  future takes its place: their window is t + T - 1 .. t, reversed in time.
 
-  Together the two need 2T - 1 frames. A shorter video is first extended in front by
-  k = 2T - 1 - num_frames frames: `repeat` copies its first frame, `loop` lets the video run before
-  itself, again and again, so that the last frame is followed by the first. The rule then holds in
-  the extended video, where target t stands at t + k:
+  These two rules need a video of 2T - 1 frames. A shorter video is first extended at its beginning
+  by k = 2T - 1 - num_frames frames. `repeat` extends it by copies of its first frame, `loop` by
+  repetitions of the whole video, so that each repetition's last frame is followed by the first
+  frame. The rules then hold in the extended video, where target t has the position t + k:
 
-  - t + k >= T - 1: the T frames of the extended video that end at t + k. Those before frame 0 are
-    copies of frame 0, or (t - j) mod num_frames.
-  - t + k < T - 1: the reversed window. It only looks ahead, never into the extension, and ends
-    before the video does.
+  - t + k >= T - 1: the window is the T frames of the extended video that end at t + k. Frames
+    before frame 0 are copies of frame 0 (`repeat`), or (t - j) mod num_frames (`loop`).
+  - t + k < T - 1: the window is reversed. It only looks ahead, never into the extension, and ends
+    inside the video.
 
-  A video of T frames or fewer therefore never runs reversed: with `repeat`, its window is its own
-  past behind copies of the first frame. That is also how TSFP-Net trains on clips shorter than T
-  (first frame repeated T - 1 times in front), so training and prediction agree.
+  A video of T frames or fewer therefore has no reversed windows. With `repeat`, a window is copies
+  of the first frame, followed by the target's own past. TSFP-Net trains in the same way on clips
+  shorter than T (it repeats the first frame T - 1 times), so training and prediction agree.
 
-  The copies are no targets: each frame of the video, the first among them, is predicted once.
+  The copies are no targets: each frame of the video, including the first, is predicted once.
 
-  `middle` (STSANet): the target is the (T / 2)-th of the T frames, the 16th of 32 (section III-E of
-  its paper), and the first and the last frame are repeated where the window leaves the video, which
-  is for the first 15 and the last 16 frames. `padding` has no say.
+  `middle` (STSANet): the target is the (T / 2)-th of the window's T frames, the 16th of 32 (section
+  III-E of its paper). Where the window leaves the video, for the first 15 and the last 16 frames,
+  the first or the last frame is repeated. `padding` has no effect.
 
   Args:
-    num_frames: frames of the video, at least 1.
-    length: T, frames of a window, at least 1.
-    target: where in the window the target frame stands.
-    padding: how a video too short for `last` is extended in front.
-    targets: target frames, numbered from 0; every frame by default.
+    num_frames: number of frames of the video, at least 1.
+    length: number T of frames of a window, at least 1.
+    target: position of the target frame in the window.
+    padding: kind of the extension of videos that are too short for `last`.
+    targets: target frames, numbered from 0; all frames by default.
 
   Returns:
-    int32 [n, length], frame numbers in the order in which the network sees them. Row i belongs to
-    `targets[i]`, which stands in column `target_position(length, target)`.
+    int32 [n, length], frame numbers in the order of the network's input. Row i belongs to
+    `targets[i]`, which is in column `target_position(length, target)`.
 
   Raises:
-    UserError: `target` or `padding` is none of the above, or a length is below 1.
+    UserError: `target` or `padding` is unknown, or a length is below 1.
     IndexError: a target frame is not in the video.
   """
   _check(num_frames, length, target)
@@ -80,21 +80,20 @@ def windows(
 
 
 def target_position(length: int, target: Target) -> int:
-  """Where in a window of `length` frames its target stands, counted from 0."""
+  """Returns the position of the target in a window of `length` frames, counted from 0."""
   return length - 1 if target == "last" else (length - 1) // 2
 
 
 def training_targets(num_frames: int, length: int, target: Target = "last") -> range:
-  """The target frames that training draws from.
+  """Returns the numbers of the target frames from which training draws, at least one.
 
-  These are the frames with T real frames around them: neither reversed nor padded. A video shorter
-  than T has none, and every frame counts.
+  These are the frames whose windows are neither reversed nor padded. A video shorter than a window
+  has no such frames; all of its frames are then returned.
 
   Args:
-    num_frames, length, target: as for `windows`.
-
-  Returns:
-    Frame numbers, at least one.
+    num_frames: number of frames of the video, at least 1.
+    length: number of frames of a window, at least 1.
+    target: position of the target frame in the window.
   """
   _check(num_frames, length, target)
   if num_frames < length:

@@ -1,4 +1,4 @@
-"""Scores of a network, or of any maps, by the protocol of a benchmark."""
+"""Scores of a model, or of any maps, by the protocol of a benchmark."""
 
 from jaxsal.evaluation.run import evaluate
 from jaxsal.evaluation.submission import submit

@@ -1,4 +1,4 @@
-"""Two evaluations of the same frames, video by video: which videos gain and which lose."""
+"""Compares two evaluations of the same frames: a picture of the difference for each video."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxsal import files
-from jaxsal.console import console
+from jaxsal.console import say
 from jaxsal.errors import UserError
-from jaxsal.evaluation.published import METRICS
 from jaxsal.evaluation.report import results
-from jaxsal.evaluation.report.markup import meaning
+from jaxsal.metrics import METRICS
 
-# Of more videos than this the names would overlap.
+# Largest number of videos whose names do not overlap.
 _MOST_NAMES = 80
 
 
@@ -22,19 +21,21 @@ def compare(
 ) -> np.ndarray:
   """Draws the difference of a score for every video, in falling order.
 
-  The experiment of TSFP-Net's table 7 is one with sound against one with `--mute`.
+  With an evaluation with sound and one with `--mute`, this is the experiment of TSFP-Net's table 7.
 
   Args:
-    first, second: folders of `jaxsal evaluate`.
-    out: the picture, a PNG, PDF or SVG file.
-    metric: name of the metric, as in `scores.json`.
+    first: folder of an evaluation.
+    second: folder of another evaluation.
+    out: path of the picture, a PNG, PDF or SVG file.
+    metric: key of the metric, as in `scores.json`.
 
   Returns:
-    float [n], first - second, of the videos that have a score in both, in the order of the picture.
+    The differences first - second, float [n], of the videos that have a score in both evaluations,
+    in the order of the picture.
 
   Raises:
-    UserError: a folder holds no finished evaluation; the two are of other frames or follow other
-      protocols; there is no such metric.
+    UserError: a folder holds no finished evaluation; the evaluations differ in frames or protocol;
+      the metric is not in both.
   """
   first, second, out = Path(first).resolve(), Path(second).resolve(), Path(out)
   if out.suffix.lower() not in (".png", ".pdf", ".svg"):
@@ -43,7 +44,7 @@ def compare(
   _check_comparable(first, second, *summaries)
   if not all(metric in summary["metrics"] for summary in summaries):
     known = [name for name in summaries[0]["metrics"] if name in summaries[1]["metrics"]]
-    raise UserError(f"metric {metric!r} is not in both: use one of {', '.join(known)}.")
+    raise UserError(f"Metric {metric!r} is not in both evaluations: use one of {', '.join(known)}.")
 
   rows = []
   for video, other in zip(*(summary["videos"] for summary in summaries)):
@@ -51,25 +52,27 @@ def compare(
     if None not in scores:
       rows.append((scores[0] - scores[1], video["name"]))
   if not rows:
-    raise UserError(f"no video has a value of {metric} in both evaluations.")
+    raise UserError(f"No video has a value of {metric} in both evaluations: use another metric.")
   rows.sort(reverse=True)
   differences = np.array([difference for difference, _ in rows])
   means = [summary["scores"][metric]["mean"] for summary in summaries]
-  better = differences > 0 if meaning(metric).good == "↑" else differences < 0
+  about = METRICS[metric]
+  better = differences > 0 if about.higher_is_better else differences < 0
   title = (
-    f"{METRICS[metric]}: {first.name} {means[0]:.3f}, {second.name} {means[1]:.3f}; "
+    f"{about.title}: {first.name} {means[0]:.3f}, {second.name} {means[1]:.3f}; "
     f"{first.name} is better on {better.sum()} of {len(rows)} videos"
   )
-  label = f"{METRICS[metric]} of {first.name} - {METRICS[metric]} of {second.name}"
+  label = f"{about.title} of {first.name} - {about.title} of {second.name}"
   figure = _draw(differences, [name for _, name in rows], better, title, label)
   out.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing_file(out) as temporary:
     figure.savefig(temporary, format=out.suffix[1:].lower())
-  console.print(f"{title}\nthe picture: {out}", soft_wrap=True, highlight=False, markup=False)
+  say(f"{title}\nthe picture: {out}")
   return differences
 
 
 def _check_comparable(first: Path, second: Path, a: dict[str, Any], b: dict[str, Any]) -> None:
+  """Raises UserError if two evaluations, by folder and content, are not of the same frames."""
   facts = {
     "data set": (a["dataset"], b["dataset"]),
     "split": (a["split"], b["split"]),
@@ -81,15 +84,15 @@ def _check_comparable(first: Path, second: Path, a: dict[str, Any], b: dict[str,
     if one != other:
       values = "" if name == "videos" else f" ({one} and {other})"
       raise UserError(
-        f"{first} and {second} cannot be compared, they differ in {name}{values}: evaluate both in"
-        " the same way."
+        f"{first} and {second} cannot be compared because they differ in {name}{values}: evaluate"
+        " both in the same way."
       )
 
 
 def _draw(
   differences: np.ndarray, names: list[str], better: np.ndarray, title: str, label: str
 ) -> Figure:
-  """A bar for each video, blue where the first evaluation is better."""
+  """Draws a bar for each video, blue if the first evaluation is better, else orange."""
   named = len(names) <= _MOST_NAMES
   figure = Figure(figsize=(9, 1.5 + 0.18 * len(names) if named else 9), layout="constrained")
   axes = figure.subplots()

@@ -1,12 +1,12 @@
-"""What a score stands for: which frames count, what their mean is, and whose fixations the shuffled
-AUC takes as its negatives.
+"""Protocols: which frames count, how their scores are averaged, and where the negatives of the
+shuffled AUC come from.
 
-Numbers of different protocols cannot be compared. With one and the same set of maps, the shuffled
-AUC is .84 as the DHF1K benchmark draws its negatives and .56 as STAViS does. So a score is written
-down with the protocol's own words.
+Scores of different protocols cannot be compared. For the same set of maps, the shuffled AUC is .84
+if negatives are drawn as in the DHF1K benchmark and .56 if they are drawn as in STAViS. Therefore
+every score is stored with its protocol in words.
 
-All that is random here is a function of `SEED` and of the number of a frame's record alone: in
-whatever order, and in however many runs, a split is worked off, its scores are the same.
+Random choices depend only on `SEED` and on the number of a frame's record, so that the scores of a
+split are the same in any order and in any number of runs.
 """
 
 import dataclasses
@@ -20,22 +20,23 @@ from jaxsal.data.sources import Split, Video, target_records
 from jaxsal.errors import UserError
 
 SEED = 0
-# Frames whose fixations make the other map of a frame, where they are drawn.
+# Number of frames that are drawn for the other map of a frame.
 _OTHER_FRAMES = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
-  """How a benchmark evaluates.
+  """The rules by which a benchmark evaluates.
 
   Attributes:
-    name: what `--protocol` calls it.
-    most_frames: of a larger split, so many frames are drawn and scored.
-    others: where the fixations of the other map come from: frames of the whole list, frames of the
-      list other than the one that is scored, or the rest of the same video.
-    mean_of: whether the mean runs over all frames, or over the frames of each video and then over
-      the videos.
-    frames, mean, other_map: the same in words, for reports.
+    name: name of the protocol for `--protocol`.
+    most_frames: number of frames that are drawn and scored if the split has more; None for all.
+    others: origin of the other map's fixations: frames of the whole list, frames of the list except
+      the one that is scored, or the rest of the same video.
+    mean_of: unit of the mean: all frames, or the videos, after a mean over the frames of each.
+    frames: description of the frames that count, for reports.
+    mean: description of the mean, for reports.
+    other_map: description of the other map, for reports.
   """
 
   name: str
@@ -47,7 +48,11 @@ class Protocol:
   other_map: str
 
   def scored(self, num_frames: int) -> np.ndarray:
-    """The frames that count, of so many of a split: their positions, int64, ascending."""
+    """Returns the positions, int64, ascending, of the frames that count in a split.
+
+    Args:
+      num_frames: number of frames of the split.
+    """
     if self.most_frames is None or num_frames <= self.most_frames:
       return np.arange(num_frames)
     rng = np.random.default_rng(SEED)
@@ -62,7 +67,7 @@ PROTOCOLS = {
       most_frames=50_000,
       others="list",
       mean_of="frames",
-      frames="every frame; of more than 50,000, so many at random",
+      frames="every frame, or 50,000 at random if there are more",
       mean="over frames",
       other_map="fixations of 10 random frames of the evaluated list, rescaled to the frame's size",
     ),
@@ -80,22 +85,25 @@ PROTOCOLS = {
       mean_of="videos",
       frames="every frame",
       mean="over the frames of a video, then over videos",
-      other_map="fixations of all frames of the same video, less those of the frame itself",
+      other_map="fixations of all frames of the same video, except those of the frame itself",
     ),
   )
 }
 
 _NAN_POLICY = (
-  "a frame without fixations has no NSS, AUC and IG, one without a density no CC, SIM and KL: it is"
-  " left out of the mean and counted as dropped"
+  "a frame without fixations has no NSS, AUC and IG, and a frame without a density no CC, SIM and "
+  "KL; it is left out of the mean and counted as dropped"
 )
-
-
 _RESIZE = "predictions to the size of the ground truth, bicubic; fixations stay points"
 
 
 def describe(protocol: Protocol, post_processing: str) -> dict[str, str]:
-  """What a score has to be printed with, in words."""
+  """Returns the description of a protocol in words, which belongs to every score.
+
+  Args:
+    protocol: the protocol.
+    post_processing: description of the processing that the maps went through.
+  """
   return {
     "name": protocol.name,
     "frames": protocol.frames,
@@ -108,29 +116,32 @@ def describe(protocol: Protocol, post_processing: str) -> dict[str, str]:
 
 
 def find(name: str) -> Protocol:
-  """The protocol of that name.
+  """Returns the protocol of a name.
 
   Raises:
-    UserError: there is none.
+    UserError: the name is unknown.
   """
   if name not in PROTOCOLS:
-    raise UserError(f"protocol {name!r} is unknown: use one of {', '.join(PROTOCOLS)}.")
+    raise UserError(f"Protocol {name!r} is unknown: use one of {', '.join(PROTOCOLS)}.")
   return PROTOCOLS[name]
 
 
 class Fixations:
-  """The fixations of all frames of a split, held in memory: 8 bytes each.
+  """The fixations of all frames of a split, in memory, 8 bytes each.
 
-  Other maps need those of frames from anywhere in the split, and reading these from the files again
-  for every frame would read the whole split ten times.
+  Other maps need fixations of frames from anywhere in the split. Reading them from the files for
+  every frame would read the whole split ten times.
+
+  Attributes:
+    scored: numbers of the records that the protocol scores, ascending.
   """
 
   def __init__(self, split: Split, protocol: Protocol) -> None:
-    """Reads them, under a progress bar.
+    """Reads the fixations, under a progress bar.
 
     Args:
-      split: the frames.
-      protocol: which frames are scored, and how other maps are made.
+      split: the split.
+      protocol: rules for the frames that are scored and for other maps.
     """
     points = [
       split.fixations(record)
@@ -146,33 +157,33 @@ class Fixations:
     self.scored = targets[protocol.scored(len(targets))]
 
   def scored_in(self, video: Video) -> list[int]:
-    """The frames of a video that count, numbered within it."""
+    """Returns the numbers, within the video, of the frames that count."""
     first, last = np.searchsorted(self.scored, [video.first, video.first + video.frames])
     return (self.scored[first:last] - video.first).tolist()
 
   def points(self, record: int) -> np.ndarray:
-    """Fixations of a frame: float32 [n, 2], (x, y) in pixels."""
+    """Returns the fixations of a frame: float32 [n, 2], (x, y) in pixels."""
     return self._points[self._starts[record] : self._starts[record + 1]]
 
   def map(self, record: int) -> np.ndarray:
-    """The pixels of a frame that were fixated: uint8 [h, w], 0 or 1."""
+    """Returns the map of a frame's fixated pixels: uint8 [h, w], 0 or 1."""
     size = self._size(record)
     return transforms.fixation_map(self.points(record), size, size)
 
   def other_map(self, record: int) -> np.ndarray:
-    """Where the negatives of a frame's shuffled AUC lie: uint8 [h, w], 0 or 1."""
+    """Returns the map of the negatives for a frame's shuffled AUC: uint8 [h, w], 0 or 1."""
     if self._protocol.others == "video":
       return self._union_of_video(record) & (1 - self.map(record))
     height, width = size = self._size(record)
     points = [np.empty((0, 2), np.float32)]
     for other in self._draw(record):
       other_height, other_width = self._size(other)
-      scale = np.float32([width / other_width, height / other_height])
+      scale = np.array([width / other_width, height / other_height], np.float32)
       points.append(self.points(other) * scale)
     return transforms.fixation_map(np.concatenate(points), size, size)
 
   def _draw(self, record: int) -> np.ndarray:
-    """At most `_OTHER_FRAMES` records of the list, no two alike."""
+    """Draws at most `_OTHER_FRAMES` different records of the list."""
     records = self.scored
     if self._protocol.others == "other frames":
       records = np.delete(records, np.searchsorted(records, record))
@@ -180,7 +191,10 @@ class Fixations:
     return rng.choice(records, min(_OTHER_FRAMES, len(records)), replace=False)
 
   def _union_of_video(self, record: int) -> np.ndarray:
-    """The pixels that were fixated in any frame of the record's video; the last one is kept."""
+    """Returns the map of the pixels fixated in any frame of a record's video.
+
+    The map of the latest video is kept, because its records come one after the other.
+    """
     number = self._video(record)
     if self._of_video[0] != number:
       video, size = self._videos[number], self._size(record)

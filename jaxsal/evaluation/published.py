@@ -1,7 +1,7 @@
-"""Scores that the five papers print, of their own networks and of those they compare with.
+"""Scores that the five papers print, of their own networks and of those that they compare with.
 
-The numbers, with the tables they come from, are in `published.toml`. The papers do not always agree
-about a competitor: `rows` gives every printed row, `best` picks one per network.
+The numbers, with the tables that they come from, are in `published.toml`. The papers do not always
+agree about a competitor: `rows` returns every printed row, and `best` picks one for each network.
 
 Papers (the bibliography is in the README): TASED-Net (ICCV 2019), GFSalNet (TCDS 2021), ViNet
 (IROS 2021), TSFP-Net (arXiv 2105.04213, 2021) and STSANet (TMM 2021).
@@ -14,26 +14,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-# Names in jaxsal, and in print.
-METRICS = {
-  "auc_judd": "AUC-J",
-  "sim": "SIM",
-  "auc_shuffled": "sAUC",
-  "cc": "CC",
-  "nss": "NSS",
-  "kl": "KL",
-  "auc_borji": "AUC-B",
-  "information_gain": "IG",
-}
-NETWORKS = {
-  "avinet": "AViNet",
-  "gfsal": "GFSalNet",
-  "stsanet": "STSANet",
-  "tased": "TASED-Net",
-  "tsfp": "TSFP-Net",
-  "tsfp_av": "TSFP-Net with audio",
-  "vinet": "ViNet",
-}
+from jaxsal.models import MODELS
+
 _STAVIS = {"avad", "coutrot1", "coutrot2", "diem", "etmd", "summe"}
 
 
@@ -41,12 +23,12 @@ class Row(NamedTuple):
   """One printed row.
 
   Attributes:
-    model: the network; behind a comma, what sets this row apart from others of it.
-    split: data set and split as jaxsal names them, `dhf1k/test`.
-    scores: metric, as `jaxsal.metrics` names it -> mean, with the printed digits.
-    source: paper, by the name of its network, and table.
-    selection: what was scored, where it is not the whole split against the usual ground truth.
-    ablation: whether the row varies the paper's network rather than presents it.
+    model: title of the network; after a comma, the difference from its other rows.
+    split: data set and split by their names in jaxsal, such as `dhf1k/test`.
+    scores: means with the printed digits, by the keys of `jaxsal.metrics.METRICS`.
+    source: title of the paper's network, and the table.
+    selection: description of the scored frames or ground truth if they are not the usual ones.
+    ablation: whether the row varies the paper's network instead of presenting it.
   """
 
   model: str
@@ -58,21 +40,26 @@ class Row(NamedTuple):
 
   @property
   def own(self) -> bool:
-    """Whether the paper presents this network; ViNet's presents AViNet too."""
+    """Whether the source presents this network; the paper of ViNet presents AViNet too."""
     return self.source.split(",")[0] in self.model
 
   def is_of(self, network: str) -> bool:
-    """Whether the row is one of the network that jaxsal calls `network`."""
-    return self.model.split(",")[0] == NETWORKS.get(network)
+    """Whether the row is one of a network of jaxsal, given by its name in the registry."""
+    return self.model.split(",")[0] == title(network)
+
+
+def title(network: str) -> str:
+  """Returns the name of a network in print; a name that is not in the registry stays as it is."""
+  return MODELS[network].title if network in MODELS else network
 
 
 def rows(dataset: str) -> list[Row]:
-  """Every printed row of a data set, whatever the split."""
+  """Returns every printed row of a data set, of all splits."""
   return [row for row in _rows() if row.split.split("/")[0] == dataset]
 
 
 def best(rows: Iterable[Row]) -> list[Row]:
-  """One row per model: its own paper's, else the one with most metrics; by falling NSS."""
+  """Returns one row per model: its own paper's, else the one with most metrics; by falling NSS."""
   chosen: dict[str, Row] = {}
   for row in sorted(rows, key=lambda row: (not row.own, -len(row.scores))):
     chosen.setdefault(row.model, row)
@@ -80,15 +67,15 @@ def best(rows: Iterable[Row]) -> list[Row]:
 
 
 def headline(network: str) -> Row | None:
-  """What a network's own paper reports on DHF1K's test set; None where it reports nothing."""
+  """Returns the row of a network's own paper for DHF1K's test set; None if it prints none."""
   candidates = [row for row in rows("dhf1k") if row.split == "dhf1k/test" and row.own]
   return next((row for row in best(candidates) if row.is_of(network)), None)
 
 
 def protocol(dataset: str) -> str:
-  """The evaluation protocol that papers follow on a data set, as `jaxsal evaluate` names it.
+  """Returns the name of the evaluation protocol that papers follow on a data set.
 
-  The six audio-visual sets are scored as STAViS did, which makes sAUC another quantity.
+  The six audio-visual sets are scored as in STAViS, whose sAUC is a different quantity.
   """
   return "stavis" if dataset in _STAVIS else "dhf1k"
 

@@ -1,4 +1,4 @@
-"""Scores of the frames of a video: maps of a system, and of bounds beside it, on the device."""
+"""Scores the frames of one video: the maps of a system, and of bounds, on the device."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +14,16 @@ from jaxsal.data.sources import Split, Video
 from jaxsal.errors import UserError
 from jaxsal.evaluation.bounds import Bound, Frame
 from jaxsal.evaluation.protocols import Fixations
-from jaxsal.evaluation.published import METRICS
 from jaxsal.evaluation.systems import BATCH, Maps, finisher, stack
 from jaxsal.pictures import to_grey
 
 _frame_scores = jax.jit(metrics.frame_scores)
-# Width of the pictures of the report, at most, in pixels.
+# Largest width of the report's pictures, in pixels.
 _PICTURE_WIDTH = 320
 
 
 class Scorer:
-  """Scores one video after the other."""
+  """Scores a system, and bounds, on one video after the other."""
 
   def __init__(
     self,
@@ -35,33 +34,42 @@ class Scorer:
     baseline: np.ndarray | None,
     blur: float,
   ) -> None:
-    """What all videos have in common.
+    """Keeps what the videos of a split have in common.
 
     Args:
-      split: the videos.
-      system: what is evaluated.
-      references: the bounds that are scored on the same frames, by name.
-      fixations: of the split.
-      baseline: of information gain, a map of any size; without one there is no such score.
-      blur: of the system's maps at the video's size; see `jaxsal.evaluation.systems.finisher`.
+      split: the split.
+      system: system that is evaluated.
+      references: bounds that are scored on the same frames, by name.
+      fixations: fixations of the split.
+      baseline: baseline of information gain, a map of any size; None leaves that metric out.
+      blur: blur of the system's maps at the video's size, for `jaxsal.evaluation.systems.finisher`.
     """
     self._split, self._system, self._references = split, system, references
     self._fixations, self._baseline, self._blur = fixations, baseline, blur
-    self._metrics = [name for name in METRICS if name != "information_gain" or baseline is not None]
+    self._metrics = [
+      key
+      for key, metric in metrics.METRICS.items()
+      if baseline is not None or "baseline" not in metric.truth
+    ]
 
   def video(self, number: int, frames: Sequence[int], bar: Progress) -> dict[str, np.ndarray]:
-    """Scores frames of a video.
+    """Scores frames of a video, and takes pictures of one that has fixations, if any has.
 
     Args:
-      number: of the video.
-      frames: their numbers in the video.
-      bar: is told of every frame.
+      number: number of the video in the split.
+      frames: numbers of the frames in the video.
+      bar: progress bar, advanced by every frame.
 
     Returns:
-      `frame` int32 [n]; every metric, float32 [n], by its name, and those of a bound by
-      `bound/metric`; and, if anybody looked at any of the frames, `example`, the position of one of
-      them, with its pictures `example_frame`, `example_density` and `example_prediction` (JPEG,
-      uint8 [k]) and `example_fixations`, float32 [m, 2], (x, y) in pixels of these.
+      Arrays by name:
+
+      - `frame`: the numbers of the frames, int32 [n].
+      - `METRIC`: the scores of the system in a metric, float32 [n], NaN where it is undefined.
+      - `BOUND/METRIC`: the scores of a bound, likewise.
+      - `example`: position of the frame with pictures in `frame`. This entry and the following ones
+        are missing if no frame has fixations.
+      - `example_frame`, `example_density`, `example_prediction`: pictures as JPEG, uint8 [k].
+      - `example_fixations`: fixations as (x, y) in pixels of the pictures, float32 [m, 2].
     """
     video = self._split.videos[number]
     looked_at = [i for i, f in enumerate(frames) if self._fixations.map(video.first + f).any()]
@@ -79,7 +87,8 @@ class Scorer:
       for metric, value in self._scores(maps, truths, others).items():
         parts = values[prefix + metric]
         parts.append(value)
-        jax.block_until_ready(parts[-2:-1])  # the device works on one batch while the next is read
+        # Waiting for the batch before this one lets the device work while the next one is read.
+        jax.block_until_ready(parts[-2:-1])
       return maps, truths
 
     with self._as_bound(number, frames) as system:
@@ -91,7 +100,8 @@ class Scorer:
           score(f"{name}/", bound, 0.0)
         if example is not None and start <= example < start + BATCH:
           row = example - start
-          arrays = {"example": np.int32(example)} | _pictures(truths[row], np.asarray(maps[row]))
+          arrays |= _pictures(truths[row], np.asarray(maps[row]))
+          arrays["example"] = np.asarray(example, np.int32)
         bar.advance(len(batch))
     arrays["frame"] = np.asarray(frames, np.int32)
     for name, parts in values.items():
@@ -100,7 +110,7 @@ class Scorer:
 
   @contextlib.contextmanager
   def _as_bound(self, number: int, frames: Sequence[int]) -> Iterator[Bound]:
-    """The system as a function of the frames of one video, which is to be called in their order."""
+    """Yields the system as a function of one video's frames, to be called in their order."""
     if callable(self._system):
       yield self._system
       return
@@ -111,13 +121,14 @@ class Scorer:
         if not np.isfinite(saliency).all():
           raise UserError(
             f"{frame.video.name}, frame {frame.number - frame.video.first}: the map is not finite."
-            " Such frames cannot be left out: that would flatter the model."
+            " Such frames cannot be left out, because that would flatter the model."
           )
         return saliency, frame
 
       yield predict
 
   def _frame(self, video: Video, frame: int) -> Frame:
+    """Reads a frame of a video, with its truth."""
     number = video.first + frame
     record = self._split[number]
     density = transforms.decode_density(record["density"], self._split.where(number))
@@ -126,7 +137,7 @@ class Scorer:
   def _scores(
     self, maps: jax.Array, truths: Sequence[Frame], others: Sequence[np.ndarray]
   ) -> dict[str, jax.Array]:
-    """Every metric of a batch, [BATCH], of which the first rows count, one for each of `truths`."""
+    """Computes every metric of a batch, [BATCH], whose first rows belong to `truths`."""
     baseline = None
     if self._baseline is not None:
       baseline = finisher(maps.shape[1:], 0.0)(self._baseline)
@@ -140,7 +151,7 @@ class Scorer:
 
 
 def _pictures(frame: Frame, prediction: np.ndarray) -> dict[str, np.ndarray]:
-  """What the report shows of a frame; see `Scorer.video`."""
+  """Makes the pictures of a frame for the report, as `Scorer.video` returns them."""
   height, width = prediction.shape
   scale = min(1.0, _PICTURE_WIDTH / width)
   size = round(height * scale), round(width * scale)

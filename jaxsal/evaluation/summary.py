@@ -1,4 +1,4 @@
-"""Scores of a whole split, from the files of its videos: JSON, CSV and a table."""
+"""Sums up the scores of a split from the files of its videos, as JSON, CSV and a table."""
 
 import csv
 import importlib.metadata
@@ -15,21 +15,27 @@ from rich.text import Text
 from jaxsal import files
 from jaxsal.data.sources import Video
 from jaxsal.evaluation.protocols import Protocol
-from jaxsal.evaluation.published import METRICS
+from jaxsal.metrics import METRICS
 
 _FORMAT = 1
 
 
 class _Mean:
-  """Mean of a metric by a protocol, over videos that come one by one."""
+  """The mean of a metric by a protocol, over videos that are added one by one.
+
+  Attributes:
+    count: number of frames with a value.
+    dropped: number of frames without a value.
+  """
 
   def __init__(self, of: str) -> None:
+    """Starts a mean of `frames` or of `videos`, as `Protocol.mean_of` names them."""
     self._of = of
     self._sum, self._parts = 0.0, 0
     self.count = self.dropped = 0
 
   def add(self, values: np.ndarray) -> tuple[float | None, int]:
-    """Adds the frames of a video: their mean, and how many are dropped."""
+    """Adds the frames of a video; returns their mean and the number of dropped frames."""
     kept = values[~np.isnan(values)].astype(np.float64)
     self.count += len(kept)
     self.dropped += len(values) - len(kept)
@@ -41,19 +47,21 @@ class _Mean:
 
   @property
   def mean(self) -> float | None:
+    """The mean so far; None without values."""
     return float(self._sum / self._parts) if self._parts else None
 
 
 class _Means:
-  """Means of all metrics, of a system and of the bounds beside it."""
+  """The means of all metrics, of a system and of bounds."""
 
   def __init__(self, of: str, metrics: Sequence[str], bounds: Sequence[str]) -> None:
+    """Starts means of `frames` or of `videos`, for metrics by key and bounds by name."""
     self._own = {name: _Mean(of) for name in metrics}
     self._bounds = {bound: {name: _Mean(of) for name in metrics} for bound in bounds}
     self._videos = 0
 
   def add(self, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[float | None, int]]:
-    """Adds a video: the mean of each metric over its frames, and how many of these are dropped."""
+    """Adds a video; returns its mean and its number of dropped frames for each metric."""
     self._videos += 1
     for bound, means in self._bounds.items():
       for name, mean in means.items():
@@ -61,18 +69,21 @@ class _Means:
     return {name: mean.add(arrays[name]) for name, mean in self._own.items()}
 
   def scores(self) -> dict[str, dict[str, Any]]:
+    """Returns the system's means and counts, as `scores.json` holds them."""
     return {
       name: {"mean": mean.mean, "count": mean.count, "dropped": mean.dropped}
       for name, mean in self._own.items()
     }
 
   def bounds(self) -> dict[str, dict[str, float | None]]:
+    """Returns the means of each bound."""
     return {
       bound: {name: mean.mean for name, mean in means.items()}
       for bound, means in self._bounds.items()
     }
 
   def of_category(self) -> dict[str, Any]:
+    """Returns all means, as `scores.json` holds them for a category of videos."""
     scores = {name: mean.mean for name, mean in self._own.items()}
     return {"videos": self._videos, "scores": scores, "bounds": self.bounds()}
 
@@ -85,18 +96,19 @@ def write(
   protocol: Protocol,
   categories: Mapping[str, str],
 ) -> dict[str, Any]:
-  """Writes `scores.json`, `videos.csv` and `frames.csv` of an evaluation whose videos are all done.
+  """Writes `scores.json`, `videos.csv` and `frames.csv` when all videos are scored.
 
   Args:
-    out: its folder, with a file per video (see `jaxsal.evaluation.scorer.Scorer.video`).
-    videos: of the split.
-    about: what scores.json begins with.
-    bounds: names of those that were scored as well.
-    protocol: says how to average.
-    categories: of videos, by their names, where the data set has any; each gets its own means.
+    out: folder of the evaluation, with a file per video (`jaxsal.evaluation.scorer.Scorer.video`).
+    videos: videos of the split.
+    about: entries that `scores.json` begins with.
+    bounds: names of the bounds that were scored as well.
+    protocol: protocol that says how to average.
+    categories: category of each video, by the video's name; empty if the data set has none. Each
+      category gets means of its own.
 
   Returns:
-    What scores.json holds.
+    The content of `scores.json`.
   """
   paths = [out / "videos" / f"{number:05}.npz" for number in range(len(videos))]
   with np.load(paths[0]) as arrays:
@@ -154,15 +166,15 @@ def write(
 
 
 def write_folds(out: Path, summaries: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:
-  """Writes `scores.json` of a cross-validation: the means over its splits of their scores.
+  """Writes `scores.json` of a cross-validation: the means of the scores over its folds.
 
   Args:
-    out: its folder.
-    summaries: of the splits, from `write`.
-    split: what the splits are called together, as in `test`.
+    out: folder of the cross-validation.
+    summaries: content of `scores.json` for each fold, from `write`.
+    split: common name of the folds, such as `test`.
 
   Returns:
-    What scores.json holds; `scores` and `bounds` are the means, `splits` has those of each split.
+    The content of `scores.json`; `scores` and `bounds` are the means, `splits` has each fold's own.
   """
   first = summaries[0]
   source = {
@@ -211,9 +223,9 @@ def write_folds(out: Path, summaries: Sequence[dict[str, Any]], split: str) -> d
 
 
 def table(summary: dict[str, Any]) -> rich.table.Table:
-  """The scores, and those of the bounds, with the protocol that they follow.
+  """Makes a table of the scores, with those of the bounds and with the protocol.
 
-  Below them stand those of each category, or of each split of a cross-validation.
+  Further rows are for each category of videos, or for each fold of a cross-validation.
   """
   protocol = summary["protocol"]
   lines = [
@@ -223,7 +235,7 @@ def table(summary: dict[str, Any]) -> rich.table.Table:
     f"Resized: {protocol['resize']}. Post-processing: {protocol['post_processing']}.",
   ]
   dropped = [
-    f"{METRICS[name]} {score['dropped']}"
+    f"{METRICS[name].title} {score['dropped']}"
     for name, score in summary["scores"].items()
     if score["dropped"]
   ]
@@ -237,9 +249,9 @@ def table(summary: dict[str, Any]) -> rich.table.Table:
     caption="\n".join(lines),
     caption_justify="left",
   )
-  result.add_column("")  # on a narrow terminal names are broken, never numbers
+  result.add_column("")  # a narrow terminal breaks the names, never the numbers
   for name in summary["metrics"]:
-    result.add_column(METRICS[name], justify="right", no_wrap=True)
+    result.add_column(METRICS[name].title, justify="right", no_wrap=True)
   own = {name: score["mean"] for name, score in summary["scores"].items()}
   _add_rows(result, summary, "", {"scores": own, "bounds": summary["bounds"]})
   for name, part in {**summary.get("categories", {}), **summary.get("splits", {})}.items():

@@ -1,29 +1,32 @@
-"""Where the maps of a prepared split come from, a network or a folder of images, and how they get
-to the size of the ground truth."""
+"""The systems that predict the maps of a split, and maps at the size of the ground truth.
+
+A system is a model, a folder of images that any other system wrote, or a bound.
+"""
 
 import functools
 import hashlib
 import math
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxsal.console import console
+from jaxsal import metrics, models
+from jaxsal.console import say
 from jaxsal.data import transforms
 from jaxsal.data.sources import Split
 from jaxsal.errors import UserError
-from jaxsal.prediction.predictor import Predictor
+from jaxsal.evaluation.bounds import Bound, Frame
+from jaxsal.models import SaliencyModel
+from jaxsal.prediction import PredictOptions, Predictor
+from jaxsal.prediction.predictor import load_network
 
-if TYPE_CHECKING:
-  import jax
-
-  from jaxsal.models._base import SaliencyModel
-
-# Maps that are brought to size, and scored, together: programs are compiled for this number. With
-# 16, a CPU takes 1.7 times as long per map (benchmarks/metrics.py).
+# Number of maps that are resized and scored together; programs are compiled for it. With 16, a CPU
+# takes 1.7 times as long per map (benchmarks/metrics.py).
 BATCH = 2
 
 
@@ -32,8 +35,8 @@ class Maps(Protocol):
 
   Attributes:
     about: kind, name, path and weights_sha256 of the system, for reports.
-    signature: JSON values; another system, or another state of it, has others.
-    post_processing: what was done to the maps, in words.
+    signature: JSON values that differ between systems, and between states of one system.
+    post_processing: processing that the maps went through, in words.
   """
 
   about: dict[str, Any]
@@ -41,51 +44,41 @@ class Maps(Protocol):
   post_processing: str
 
   def of_video(self, number: int, frames: Sequence[int]) -> Generator[np.ndarray, None, None]:
-    """The maps of some frames of a video, in order: float32 [h, w] >= 0, all of one size."""
+    """Yields the maps of some frames of a video, in order: float32 [h, w] >= 0, all of one size.
+
+    Args:
+      number: number of the video in the split.
+      frames: numbers of the frames in the video, ascending.
+    """
     ...
 
 
 class ModelMaps:
-  """Maps of a network: windows over every frame, on all devices."""
+  """Maps that a model predicts from windows of all frames, on all devices."""
 
   def __init__(
-    self,
-    model: "SaliencyModel | str | Path",
-    split: Split,
-    *,
-    blur: float = 0.0,
-    batch_size: int | None = None,
-    mute: bool = False,
-    flow_from: str | Path | None = None,
-    sharing: bool = True,
+    self, model: SaliencyModel | str | Path, split: Split, options: PredictOptions
   ) -> None:
-    """Loads the network, which `compile` makes ready.
+    """Loads the model; `compile` makes it ready.
 
     Args:
       model: a network, or the path of a model folder or of a training's workdir.
       split: the videos.
-      blur, batch_size, flow_from, sharing: see `jaxsal.prediction.predictor.Predictor`.
-      mute: leave an audio-visual network without sound.
+      options: how to predict.
 
     Raises:
-      UserError: there is no such model, the set lacks the sound that it needs, or `flow_from` is
-        not what it was trained with.
+      UserError: the model cannot be loaded, the data set lacks the sound that it needs, or
+        `flow_from` differs from the flow of its training.
     """
-    import safetensors.numpy
-
-    from jaxsal import models
-    from jaxsal.models import _flow, _folder, _registry
-
-    path = str(model) if isinstance(model, str | Path) else None
-    self._model = models.load(path) if path else model
-    self._split, self._blur, self._batch_size, self._mute = split, blur, batch_size, mute
-    self._flow_from, self._sharing = flow_from, sharing
-    if self._model.samples and not mute:
+    path = None if isinstance(model, SaliencyModel) else str(model)
+    self._model = load_network(model)
+    self._split, self._options = split, options
+    if self._model.samples and not options.mute:
       split.check_sound()
-    _flow.of_model(self._model, flow_from)  # raises now, and not after something was written
-    names = {network: name for name, (network, *_) in _registry.MODELS.items()}
-    # The digest of the model folder's own file, also where the network never was in a file.
-    weights = hashlib.sha256(safetensors.numpy.save(_folder.arrays(self._model))).hexdigest()
+    # An option that does not fit is reported now, before anything is written.
+    models.flow_of(self._model, options.flow_from)
+    names = {row.network: name for name, row in models.MODELS.items()}
+    weights = models.weights_sha256(self._model)
     self.about = {
       "kind": "model",
       "name": names.get(type(self._model), type(self._model).__name__),
@@ -96,37 +89,28 @@ class ModelMaps:
       "model": self.about["name"],
       "configuration": str(self._model.config),
       "weights": weights,
-      "blur": blur,
-      "mute": mute,
+      "blur": options.blur,
+      "mute": options.mute,
     }
     size = "{} x {}".format(*self._model.size)
-    steps = ["predicted without sound"] if mute and self._model.samples else []
-    steps += [f"blurred with sigma {blur:g} at {size}"] if blur else []
+    steps = ["predicted without sound"] if options.mute and self._model.samples else []
+    steps += [f"blurred with sigma {options.blur:g} at {size}"] if options.blur else []
     self.post_processing = ", ".join(steps)
 
   def compile(self) -> None:
-    """Compiles the network for all devices; needed before `of_video`.
+    """Compiles the network for all devices, which `of_video` needs.
 
     Raises:
-      UserError: the network cannot be used so; `blur` or `batch_size` is out of range.
+      UserError: a batch does not fit in the device's memory.
     """
-    predictor = Predictor(
-      self._model,
-      batch_size=self._batch_size,
-      blur=self._blur,
-      flow_from=self._flow_from,
-      sharing=self._sharing,
-    )
-    console.print(
+    self._predictor = predictor = Predictor(self._model, self._options)
+    say(
       f"{self.about['name']}: {predictor.batch_size} clips at a time on {predictor.device}, "
-      f"compiled in {predictor.compile_seconds:.1f} s",
-      soft_wrap=True,
-      highlight=False,
+      f"compiled in {predictor.compile_seconds:.1f} s"
     )
-    self._predictor = predictor
 
   def of_video(self, number: int, frames: Sequence[int]) -> Generator[np.ndarray, None, None]:
-    """See `Maps`. All frames of the video are decoded, for the windows; these get a map."""
+    """Yields the maps of some frames of a video; all of its frames are decoded, for the windows."""
     video, size = self._split.videos[number], self._predictor.size
     decoded = (
       transforms.resize(
@@ -135,24 +119,23 @@ class ModelMaps:
       for record in range(video.first, video.first + video.frames)
     )
     sound = None
-    if self._predictor.needs_sound and not self._mute:
+    if self._predictor.needs_sound and not self._options.mute:
       sound = self._split.sound(video)
-    targets = frozenset(frames)
-    return self._predictor.maps(decoded, targets, sound=sound, fps=video.fps)
+    return self._predictor.maps(decoded, frozenset(frames), sound=sound, fps=video.fps)
 
 
 class FolderMaps:
   """Maps of any system, in a folder of images: FOLDER/<video>/<frame>.png, as DHF1K takes them.
 
-  A video's images are grey PNGs of any one size, one for each frame. Their names only say the
-  order; shorter names come first, so that 2.png precedes 10.png.
+  A video has one grey PNG for each frame, all of one size, whichever that is. The names of the
+  images only give their order; shorter names come first, so that 2.png precedes 10.png.
   """
 
   def __init__(self, folder: str | Path, split: Split) -> None:
-    """Looks whether all images are there.
+    """Checks that all images exist.
 
     Raises:
-      UserError: that lists all videos without a folder or with another number of images.
+      UserError: videos have no folder or another number of images; the error lists them all.
     """
     self._folder = Path(folder).expanduser()
     if not self._folder.is_dir():
@@ -169,7 +152,7 @@ class FolderMaps:
       self._images.append(images)
     if problems:
       raise UserError(
-        f"{folder} does not fit {split.where()}; each video needs a folder of its name with one PNG"
+        f"{folder} does not fit {split.where()}. Each video needs a folder of its name with one PNG"
         " for each frame:\n  " + "\n  ".join(problems)
       )
     self.about = {
@@ -182,7 +165,7 @@ class FolderMaps:
     self.post_processing = "as the maps come"
 
   def _listing(self) -> str:
-    """A digest of the images' names, sizes and times: it changes when they are written anew."""
+    """A digest of the images' names, sizes and times, which changes when they are rewritten."""
     digest = hashlib.sha256()
     for path in (path for images in self._images for path in images):
       stat = path.stat()
@@ -191,7 +174,7 @@ class FolderMaps:
     return digest.hexdigest()
 
   def of_video(self, number: int, frames: Sequence[int]) -> Generator[np.ndarray, None, None]:
-    """See `Maps`.
+    """Yields the maps of some frames of a video.
 
     Raises:
       UserError: an image cannot be decoded, or differs in size from those before it.
@@ -206,31 +189,46 @@ class FolderMaps:
           f"{path}: {image.shape[0]} x {image.shape[1]} pixels, after images of {size[0]} x "
           f"{size[1]}. All maps of a video must have one size."
         )
-      yield image.astype(np.float32) / np.iinfo(image.dtype).max
+      yield image.astype(np.float32) / np.iinfo(image.dtype.name).max
+
+
+class BoundSystem:
+  """A bound in the place of a model: a bound that has a system's name and signature."""
+
+  def __init__(self, name: str, bound: Bound) -> None:
+    self.about = {"kind": "bound", "name": name, "path": None, "weights_sha256": None}
+    self.signature = {"bound": name}
+    self.post_processing = ""
+    self._bound = bound
+
+  def __call__(self, frame: Frame) -> tuple[np.ndarray, Frame]:
+    """Returns the prediction of a frame, and the frame with the truth to score it against."""
+    return self._bound(frame)
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-  """[BATCH, ...], whose last rows are copies of the last one given where there are too few."""
+  """Stacks at most BATCH arrays to [BATCH, ...]; copies of the last one fill the batch."""
   return np.stack([*rows, *[rows[-1]] * (BATCH - len(rows))])
 
 
-@functools.cache
-def finisher(size: tuple[int, int], blur: float) -> Callable[[np.ndarray], "jax.Array"]:
-  """The function that brings maps [..., h, w] to the ground truth's size, on the device.
+def check_blur(sigma: float) -> None:
+  """Raises UserError if a blur for `finisher` is out of range."""
+  if not 0 <= sigma < math.inf:
+    raise UserError(f"blur {sigma}: must be 0 (none) or a standard deviation in pixels.")
 
-  Bicubic, and not below 0, where a cubic overshoots; then, with `blur`, a Gaussian.
+
+@functools.cache
+def finisher(size: tuple[int, int], blur: float) -> Callable[[np.ndarray], jax.Array]:
+  """Returns the function that brings maps [..., h, w] to the ground truth's size, on the device.
+
+  It resizes bicubically, replaces negative values, which a cubic causes, by 0, and blurs.
 
   Args:
     size: height and width of the ground truth.
-    blur: the Gaussian's standard deviation in pixels of that size, or 0. It is cut off after 2.5 of
-      them: ViNet's 11 x 11 kernel of sigma 2.
+    blur: standard deviation of a Gaussian in pixels of that size, or 0 for none. The Gaussian is
+      cut off after 2.5 standard deviations, as in ViNet's 11 x 11 kernel of sigma 2.
   """
-  import jax
-  import jax.numpy as jnp
-
-  from jaxsal import metrics
-
-  # Along each axis the blur is a product with a matrix, the blur of the unit vectors.
+  # Along each axis the blur is a product with a matrix: the blurred unit vectors.
   kernel = 1, 2 * math.ceil(2.5 * blur) + 1
   rows, columns = (
     cv2.GaussianBlur(np.eye(n, dtype=np.float32), kernel, blur) if blur else None for n in size

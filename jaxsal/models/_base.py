@@ -1,9 +1,9 @@
-"""What every saliency network offers beside its own parts."""
+"""The base classes of the networks, and the fields that every saliency configuration has."""
 
 import dataclasses
 import typing
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from flax import nnx
 
 from jaxsal.data.waveforms import SAMPLE_RATE
 from jaxsal.errors import UserError
+from jaxsal.models._table import Entry
+from jaxsal.models._weights import SavedModel, set_arrays
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -18,17 +20,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SaliencyConfig:
-  """The fields that every network's configuration has.
+  """The fields that the configuration of every saliency network has.
 
   Attributes:
-    length: T, the number of frames in a clip.
+    length: T, number of frames in a clip.
     size: height and width of the frames and of the map, in pixels.
-    target: which frame of the clip the map belongs to: the last, or the (T / 2)-th.
-    padding: what stands in front of a video too short for its windows: its first frame, repeated,
-      or the video itself, looped (see `jaxsal.data.windows`).
-    mean, std: of R, G and B on the scale of 0 to 1; frames reach the network as
-      (frame / 255 - mean) / std.
-    dtype: what the convolutions compute in; parameters, BatchNorm and the map stay float32.
+    target: frame of the clip that the map belongs to: the last, or the (T / 2)-th.
+    padding: frames put before a video that is too short for a clip: its first frame, repeated, or
+      the video itself, looped (see `jaxsal.data.windows`).
+    mean, std: means and standard deviations of R, G and B on the scale of 0 to 1; the network takes
+      frames as (frame / 255 - mean) / std.
+    dtype: type that the convolutions compute in; parameters, BatchNorm and the map stay float32.
   """
 
   length: int = 32
@@ -40,7 +42,7 @@ class SaliencyConfig:
   dtype: Literal["float32", "bfloat16"] = "float32"
 
   def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):  # JSON and ConfigDict know lists only
+    for field in dataclasses.fields(self):  # JSON and ConfigDict give lists.
       value = getattr(self, field.name)
       if isinstance(value, list):
         object.__setattr__(self, field.name, tuple(value))
@@ -48,24 +50,72 @@ class SaliencyConfig:
       allowed = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
       if allowed and getattr(self, name) not in allowed:
         raise UserError(
-          f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}"
+          f"{name} is {getattr(self, name)!r}: it must be one of {', '.join(allowed)}."
         )
 
 
-class SaliencyModel(nnx.Module):
-  """A network from a clip to the saliency map of its target frame.
+Config = TypeVar("Config")
+SaliencyConfigType = TypeVar("SaliencyConfigType", bound=SaliencyConfig)
 
-  `model(frames)` takes normalised frames [b, t, h, w, 3] and gives maps [b, h, w], in [0, 1].
+
+class BaseNetwork(nnx.Module, Generic[Config]):
+  """A network of the registry, which its configuration rebuilds and its table converts.
 
   Attributes:
-    config: its configuration.
-    needs_flow: whether a batch must hold optical `flow`.
-    samples: length of the waveform that a batch must hold; 0 for none.
+    config: configuration of the network, a frozen dataclass.
+  """
+
+  config: Config
+
+  def __init__(self, config: Config, *, rngs: nnx.Rngs | None = None) -> None:
+    """Keeps the configuration; a subclass adds its parts, with random weights from `rngs`."""
+    del rngs
+    self.config = config
+
+  @staticmethod
+  def table(config: Any) -> Iterator[Entry]:
+    """Yields an entry for every name in the state dict of the PyTorch implementation."""
+    raise NotImplementedError
+
+  @staticmethod
+  def fields_from(names: Iterable[str]) -> dict[str, Any]:
+    """Returns the fields of the configuration that the names in a state dict tell: usually none."""
+    del names
+    return {}
+
+  def copy_from(self, saved: SavedModel) -> None:
+    """Copies the weights of a model folder into this network.
+
+    Raises:
+      UserError: the parameters differ.
+    """
+    set_arrays(self, saved.weights, source=str(saved.file))
+
+
+class BaseEncoder(nnx.Module):
+  """An encoder that published weights of a classifier initialise."""
+
+  def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
+    """Yields an entry for every name in the classifier's state dict.
+
+    Args:
+      names: the names in the state dict at hand, for encoders that are published in two namings.
+    """
+    raise NotImplementedError
+
+
+class SaliencyModel(BaseNetwork[SaliencyConfigType]):
+  """A network that predicts the saliency map of a clip's target frame.
+
+  `model(frames)` takes normalised frames [b, t, h, w, 3] and returns maps [b, h, w] in [0, 1].
+
+  Attributes:
+    needs_flow: whether a batch must contain optical `flow`.
+    samples: length of the waveform that a batch must contain; 0 for none.
   """
 
   needs_flow = False
   samples = 0
-  config: SaliencyConfig
 
   @property
   def length(self) -> int:
@@ -76,11 +126,11 @@ class SaliencyModel(nnx.Module):
     return self.config.size
 
   @property
-  def target(self) -> str:
+  def target(self) -> Literal["last", "middle"]:
     return self.config.target
 
   @property
-  def padding(self) -> str:
+  def padding(self) -> Literal["repeat", "loop"]:
     return self.config.padding
 
   @property
@@ -92,12 +142,13 @@ class SaliencyModel(nnx.Module):
     return self.config.std
 
   @property
-  def encoders(self) -> tuple[nnx.Module, ...]:
-    """The parts that published weights of an encoder initialise."""
-    return (self.encoder,)
+  def encoders(self) -> tuple[BaseEncoder, ...]:
+    """The encoders that published weights initialise; none if the network has no `encoder`."""
+    encoder = getattr(self, "encoder", None)
+    return () if encoder is None else (encoder,)
 
   def batch_spec(self, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of what `from_batch` takes: `frames`, and `waveform` or `flow` if needed."""
+    """Returns the shapes and types of the arrays that `from_batch` takes."""
     struct = jax.ShapeDtypeStruct
     spec = {"frames": struct((batch_size, self.length, *self.size, 3), jnp.uint8)}
     if self.samples:
@@ -107,51 +158,64 @@ class SaliencyModel(nnx.Module):
     return spec
 
   def normalise(self, frames: jax.Array) -> jax.Array:
-    """Frames [..., 3] in R, G, B, uint8 -> float32 in the network's own constants."""
+    """Normalises uint8 frames [..., 3] in R, G, B by the network's own constants, to float32."""
     mean = jnp.asarray(self.mean, jnp.float32)
     std = jnp.asarray(self.std, jnp.float32)
     return (frames.astype(jnp.float32) / 255 - mean) / std
 
   def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Maps [b, h, w] for a batch as `jaxsal.data.pipeline` makes it: uint8 `frames`."""
+    """Returns maps [b, h, w] for a batch of `jaxsal.data.pipeline`, with uint8 `frames`."""
     return self(self.normalise(batch["frames"]))
 
 
-class AudioVisualModel(SaliencyModel):
-  """A network from a clip and its sound to the saliency map of the clip's target frame.
+VisualModel = TypeVar("VisualModel", bound=SaliencyModel[Any])
 
-  `model(frames, waveform)` takes normalised frames [b, t, h, w, 3] and mono sound [b, samples] on
-  the scale of [-256, 256], the clip's in the middle, and gives maps [b, h, w], in [0, 1].
+
+class AudioVisualModel(SaliencyModel[SaliencyConfigType], Generic[SaliencyConfigType, VisualModel]):
+  """A network that predicts the saliency map of a clip's target frame from frames and sound.
+
+  `model(frames, waveform)` takes normalised frames [b, t, h, w, 3] and a mono waveform [b, samples]
+  on the scale of [-256, 256], with the sound of the clip in its middle, and returns maps [b, h, w]
+  in [0, 1].
 
   Attributes:
-    visual: the network without sound that this one is built on; its trained weights are put there
-      by `jaxsal.models.copy_weights`.
-    audio: the sound encoder, a SoundNet.
-    sample_rate: of the waveform, in Hz.
+    visual: network without sound that this one extends.
+    audio: encoder of the sound, a SoundNet.
+    sample_rate: samples of the waveform per second.
   """
 
-  visual: SaliencyModel
-  audio: nnx.Module
+  visual: VisualModel
+  audio: BaseNetwork[Any]
   sample_rate = SAMPLE_RATE
 
   @property
   def samples(self) -> int:
-    """Length of the waveform: room for `length` frames at 10 frames a second."""
+    """Length of the waveform, which has room for `length` frames at 10 frames a second."""
     return self.sample_rate // 10 * self.length
 
-  @property
-  def encoder(self) -> nnx.Module:
-    """The encoder of the frames."""
-    return self.visual.encoder
-
   def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Maps [b, h, w] for a batch of uint8 `frames` and their `waveform`."""
+    """Returns maps [b, h, w] for a batch of uint8 `frames` and their `waveform`."""
     return self(self.normalise(batch["frames"]), batch["waveform"])
+
+  def copy_from(self, saved: SavedModel) -> None:
+    """Copies the weights of a model folder into the network.
+
+    If the folder has the network `visual` or the SoundNet alone, that part takes the weights and
+    the rest of the network is unchanged.
+
+    Raises:
+      UserError: the parameters differ.
+    """
+    for part in (self.visual, self.audio):
+      if type(part) is saved.network:
+        part.copy_from(saved)
+        return
+    super().copy_from(saved)
 
   def check_waveform(self, waveform: jax.Array) -> None:
     """Raises UserError unless the waveform is [b, samples]."""
     if waveform.ndim != 2 or waveform.shape[1] != self.samples:
       raise UserError(
         f"waveform has shape {waveform.shape}: a network of length {self.length} takes "
-        f"[b, {self.samples}], mono at {self.sample_rate} Hz"
+        f"[b, {self.samples}], mono at {self.sample_rate} Hz."
       )

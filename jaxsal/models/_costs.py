@@ -1,41 +1,50 @@
-"""What networks cost: parameters, and operations for one map."""
+"""The cost of a network: its parameters, and its operations for one map."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from jaxsal.models._base import AudioVisualModel, SaliencyConfig
+from jaxsal.models._base import SaliencyModel
 from jaxsal.models._registry import build
-from jaxsal.models.gfsal import GFSalNet
 
 
-def cost(name: str, config: SaliencyConfig) -> tuple[int, float]:
-  """Number of parameters and floating-point operations for one map; nothing is computed."""
+def cost(name: str, config: Any) -> tuple[int, float]:
+  """Counts the parameters and the floating-point operations of a network, computing nothing.
+
+  Args:
+    name: name of the network in the registry.
+    config: configuration of the network.
+
+  Returns:
+    The number of parameters, and the number of operations from a batch of one clip to its map,
+    which is 0 for a network that predicts no saliency.
+  """
   model = nnx.eval_shape(lambda: build(name, config))
   model.eval()
   graph, state = nnx.split(model)
   parameters = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
-  if not isinstance(config, SaliencyConfig):
+  if not isinstance(model, SaliencyModel):
     return parameters, 0.0
-  inputs = [jax.ShapeDtypeStruct((1, config.length, *config.size, 3), jnp.float32)]
-  if isinstance(model, GFSalNet):
-    inputs = [jax.ShapeDtypeStruct((1, *config.size, 3), jnp.float32)] * 2
-  if isinstance(model, AudioVisualModel):
-    inputs.append(jax.ShapeDtypeStruct((1, model.samples), jnp.float32))
-  flops, _ = operations(lambda state, *inputs: nnx.merge(graph, state)(*inputs), state, *inputs)
+  flops, _ = operations(
+    lambda state, batch: nnx.merge(graph, state).from_batch(batch), state, model.batch_spec(1)
+  )
   return parameters, flops
 
 
 def operations(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-  """Floating-point operations of a call, as XLA counts them, and the shapes of what it returns.
+  """Counts the floating-point operations of a call as XLA does, computing nothing.
 
   Args:
-    function: what `jax.jit` takes.
-    arguments: arrays, or `jax.ShapeDtypeStruct`s in their place; nothing is computed.
+    function: a function that `jax.jit` takes.
+    *arguments: arrays, or `jax.ShapeDtypeStruct`s in their place.
+
+  Returns:
+    The number of operations, and the shapes of the function's results.
   """
-  # As for a TPU: what a CPU does in a loop counts only once.
+  # The count is for a TPU, because XLA counts the body of a loop once, and CPUs compute in loops.
   lowered = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",))
-  return lowered.cost_analysis()["flops"], lowered.out_info
+  analysis = lowered.cost_analysis()
+  assert analysis is not None
+  return analysis["flops"], lowered.out_info

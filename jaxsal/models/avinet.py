@@ -169,7 +169,7 @@ class ConcatFusion(nnx.Module):
     return self.conv(jnp.concatenate([video.astype(jnp.float32), audio], axis=-1))
 
 
-class AViNet(AudioVisualModel):
+class AViNet(AudioVisualModel[AViNetConfig, vinet.ViNet]):
   """AViNet (figure 2) in its three kinds of fusion; ViNet is the part `visual`."""
 
   def __init__(self, config: AViNetConfig, *, rngs: nnx.Rngs) -> None:
@@ -189,6 +189,11 @@ class AViNet(AudioVisualModel):
       )
     else:
       self.fusion = TransformerFusion(config, steps, rngs)
+
+  @property
+  def encoder(self) -> s3d.Encoder:
+    """The encoder of the frames."""
+    return self.visual.encoder
 
   def __call__(self, frames: jax.Array, waveform: jax.Array) -> jax.Array:
     """Frames and sound -> map of the last frame.

@@ -18,6 +18,7 @@ from jaxsal.errors import UserError
 from jaxsal.models import resnet
 from jaxsal.models._base import SaliencyConfig, SaliencyModel
 from jaxsal.models._table import Entry, conv2d, linear, under
+from jaxsal.models._weights import SavedModel, set_arrays
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import kernel_init
 
@@ -181,6 +182,21 @@ class Stream(nnx.Module):
     logits = self.prediction(x).astype(jnp.float32)
     return jax.nn.sigmoid(nn.resize(logits, images.shape[1:3])[..., 0])
 
+  def copy_from(self, saved: SavedModel) -> None:
+    """Copies the weights of a GFSalNet of a single stream into this stream.
+
+    Raises:
+      UserError: the model folder holds something else, or the parameters differ.
+    """
+    if not _is_single_stream(saved):
+      raise UserError(
+        f"{saved.file.parent} holds a {saved.name}: a stream starts from a GFSalNet of one stream, "
+        "such as the variants spatial and temporal."
+      )
+    prefix = f"{saved.config.streams}."
+    weights = {name.removeprefix(prefix): value for name, value in saved.weights.items()}
+    set_arrays(self, weights, source=str(saved.file))
+
 
 class GatedFusion(nnx.Module):
   """Gated fusion block (figure 3).
@@ -223,7 +239,7 @@ class Maps(NamedTuple):
   temporal: jax.Array | None
 
 
-class GFSalNet(SaliencyModel):
+class GFSalNet(SaliencyModel[GFSalConfig]):
   """GFSalNet (figure 2) and its variants.
 
   Unlike the other networks it takes single frames, each with an image of its optical flow (see
@@ -290,6 +306,20 @@ class GFSalNet(SaliencyModel):
     flow = self.normalise(batch["flow"]) if "flow" in batch else None
     return self.maps(self.normalise(batch["frames"])[:, 0], flow)
 
+  def copy_from(self, saved: SavedModel) -> None:
+    """Copies the weights of a model folder into the network.
+
+    The weights of a single stream are copied into every stream, and the fusion is unchanged.
+
+    Raises:
+      UserError: the parameters differ.
+    """
+    if not _is_single_stream(saved):
+      super().copy_from(saved)
+      return
+    for stream in self.streams:
+      stream.copy_from(saved)
+
   @staticmethod
   def table(config: GFSalConfig) -> Iterator[Entry]:
     """Names for PyTorch: torchvision's within the encoders, ours for the rest."""
@@ -298,6 +328,10 @@ class GFSalNet(SaliencyModel):
         yield from under(name, name, _stream_table(config))
     if config.streams == "both":
       yield from conv2d("fusion.conv", ("fusion", "conv"))
+
+
+def _is_single_stream(saved: SavedModel) -> bool:
+  return saved.network is GFSalNet and saved.config.streams != "both"
 
 
 def _stream_table(config: GFSalConfig) -> Iterator[Entry]:

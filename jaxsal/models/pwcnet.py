@@ -8,7 +8,7 @@ pixel of the full image) are those of the public PyTorch weights.
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from jaxsal import nn
 from jaxsal.errors import UserError
+from jaxsal.models._base import BaseNetwork
 from jaxsal.models._table import Entry, conv2d
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import kernel_init
@@ -143,7 +144,7 @@ class ContextNetwork(nnx.Module):
     return self.flow(x)
 
 
-class PWCNet(nnx.Module):
+class PWCNet(BaseNetwork[PWCNetConfig]):
   """PWC-Net (figure 3)."""
 
   def __init__(self, config: PWCNetConfig, *, rngs: nnx.Rngs) -> None:
@@ -203,6 +204,12 @@ class PWCNet(nnx.Module):
     return flow * jnp.array([w / size[1], h / size[0]], jnp.float32)
 
   @staticmethod
+  def fields_from(names: Iterable[str]) -> dict[str, Any]:
+    """Returns the naming that a state dict with these names has."""
+    module = any(name.startswith("moduleExtractor.") for name in names)
+    return {"naming": "module" if module else "net"}
+
+  @staticmethod
   def table(config: PWCNetConfig) -> Iterator[Entry]:
     """Names of the public PyTorch files, where parts are counted in words from One."""
 
@@ -227,11 +234,6 @@ class PWCNet(nnx.Module):
 
 
 _WORDS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
-
-
-def naming_of(names: Iterable[str]) -> str:
-  """Which naming a state dict with these names has."""
-  return "module" if any(name.startswith("moduleExtractor.") for name in names) else "net"
 
 
 def cost_volume(first: jax.Array, second: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ block in its 3 x 3 convolution, as in torchvision's weights (`ResNet50_Weights`)
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal import nn
-from jaxsal.models._table import Entry, batch_norm, conv2d, linear
+from jaxsal.models._base import BaseEncoder, BaseNetwork
+from jaxsal.models._table import Entry, batch_norm, conv2d, linear, unused
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import kernel_init
 
@@ -133,7 +134,7 @@ class Stages(NamedTuple):
   layer4: jax.Array
 
 
-class Encoder(nnx.Module):
+class Encoder(BaseEncoder):
   """ResNet without pooling and head; parts are named as in torchvision."""
 
   def __init__(self, config: ResNetConfig, rngs: nnx.Rngs) -> None:
@@ -161,8 +162,15 @@ class Encoder(nnx.Module):
     x = jax.nn.relu(self.bn1(self.conv1(images)))
     return nn.max_pool3d(x[:, None], (1, 3, 3), (1, 2, 2), (0, 1, 1))[:, 0]
 
+  def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
+    """Yields torchvision's names; the classifier's head is not used."""
+    del names  # there is one naming
+    yield from encoder_table(self.blocks)
+    yield unused("fc.weight", ())
+    yield unused("fc.bias", ())
 
-class ResNet(nnx.Module):
+
+class ResNet(BaseNetwork[ResNetConfig]):
   """The ImageNet classifier: what the encoder's published weights were trained as."""
 
   def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs) -> None:

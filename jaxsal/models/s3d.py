@@ -7,7 +7,7 @@ every k x k x k kernel factored into (1, k, k) and (k, 1, 1), without the gating
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from flax import nnx
 from jax import lax
 
 from jaxsal import nn
-from jaxsal.models._table import Entry, batch_norm, conv
+from jaxsal.models._base import BaseEncoder, BaseNetwork
+from jaxsal.models._table import Entry, batch_norm, conv, unused
 
 BATCH_NORM_EPSILON = 1e-3
 
@@ -163,7 +164,7 @@ class Stages(NamedTuple):
   base4: jax.Array
 
 
-class Encoder(nnx.Module):
+class Encoder(BaseEncoder):
   """S3D without its head; units are named as in the paper's table (conv_1a .. mixed_5c)."""
 
   def __init__(self, cfg: S3DConfig, rngs: nnx.Rngs) -> None:
@@ -222,8 +223,15 @@ class Encoder(nnx.Module):
     base4 = self.mixed_5c(self.mixed_5b(x))
     return Stages(base1, base2, base3, base4)
 
+  def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
+    """Yields the names of the naming that a state dict has; the classifier's head is not used."""
+    leaves = LEAVES[_naming_of(names)]
+    yield from encoder_table(lambda _, index: f"{leaves.root}.{index}", (), leaves)
+    yield unused(f"{leaves.head}.weight", ())
+    yield unused(f"{leaves.head}.bias", ())
 
-class S3D(nnx.Module):
+
+class S3D(BaseNetwork[S3DConfig]):
   """The Kinetics classifier: what the encoder's published weights were trained as."""
 
   def __init__(self, config: S3DConfig, *, rngs: nnx.Rngs) -> None:
@@ -237,6 +245,11 @@ class S3D(nnx.Module):
     x = self.encoder(frames).base4.mean(axis=(2, 3), keepdims=True)
     x = (x[:, :-1] + x[:, 1:]) / 2  # average pool (2, h, w), stride 1
     return self.fc(x).mean(axis=(1, 2, 3)).astype(jnp.float32)
+
+  @staticmethod
+  def fields_from(names: Iterable[str]) -> dict[str, Any]:
+    """Returns the naming that a state dict with these names has."""
+    return {"naming": _naming_of(names)}
 
   @staticmethod
   def table(config: S3DConfig) -> Iterator[Entry]:
@@ -278,8 +291,7 @@ _UNITS = [
 ]
 
 
-def naming_of(names: Iterable[str]) -> str:
-  """Which naming a state dict with these names has."""
+def _naming_of(names: Iterable[str]) -> str:
   return "torchvision" if any(name.startswith("features.") for name in names) else "base"
 
 

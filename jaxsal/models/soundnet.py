@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal import nn
+from jaxsal.models._base import BaseNetwork
 from jaxsal.models._table import Entry, batch_norm, conv2d, unused
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import kernel_init
@@ -97,7 +98,7 @@ class Layer(nnx.Module):
     return nn.max_pool3d(x[:, :, None], pool, pool)[:, :, 0]
 
 
-class SoundNet(nnx.Module):
+class SoundNet(BaseNetwork[SoundNetConfig]):
   """SoundNet without its heads; float32, because a waveform in bfloat16 is audibly rounded."""
 
   def __init__(self, config: SoundNetConfig, *, rngs: nnx.Rngs) -> None:

@@ -352,7 +352,7 @@ class Readout(nnx.Module):
     return self.conv4(x)
 
 
-class STSANet(SaliencyModel):
+class STSANet(SaliencyModel[STSANetConfig]):
   """STSANet (figure 2) and its ablations.
 
   The spatial bottleneck puts values back where its pooling found them: a rounding error that moves

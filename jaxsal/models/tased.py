@@ -183,7 +183,7 @@ def auxiliary_pooling(
   return nn.max_pool3d_with_switches(pooled, *pool)[1]
 
 
-class TASEDNet(SaliencyModel):
+class TASEDNet(SaliencyModel[TASEDConfig]):
   """TASED-Net (figure 2) and its variants."""
 
   def __init__(self, config: TASEDConfig, *, rngs: nnx.Rngs) -> None:

@@ -116,7 +116,7 @@ class Decoder(nnx.Module):
     return x
 
 
-class TSFPNet(SaliencyModel):
+class TSFPNet(SaliencyModel[TSFPConfig]):
   """TSFP-Net without audio (figure 1)."""
 
   def __init__(self, config: TSFPConfig, *, rngs: nnx.Rngs) -> None:

@@ -76,7 +76,7 @@ class SoundAttention(nnx.Module):
     return jnp.tanh(jnp.einsum("bthwc,bco->bthwo", video, weights) + self.bias[...])
 
 
-class TSFPNetAV(AudioVisualModel):
+class TSFPNetAV(AudioVisualModel[TSFPAVConfig, tsfp.TSFPNet]):
   """TSFP-Net with audio (figure 1); TSFP-Net is the part `visual`."""
 
   def __init__(self, config: TSFPAVConfig, *, rngs: nnx.Rngs) -> None:
@@ -86,6 +86,11 @@ class TSFPNetAV(AudioVisualModel):
     self.audio = soundnet.SoundNet(config.audio, rngs=rngs)
     base3 = s3d.stage_channels(config.width)[2]
     self.attention = SoundAttention(base3, config.audio.features)
+
+  @property
+  def encoder(self) -> s3d.Encoder:
+    """The encoder of the frames."""
+    return self.visual.encoder
 
   def __call__(self, frames: jax.Array, waveform: jax.Array) -> jax.Array:
     """Frames and sound -> map of the last frame.

@@ -143,7 +143,7 @@ class Decoder(nnx.Module):
     return self.output(x)
 
 
-class ViNet(SaliencyModel):
+class ViNet(SaliencyModel[ViNetConfig]):
   """ViNet (figure 2, without the audio branch) and its variants."""
 
   def __init__(self, config: ViNetConfig, *, rngs: nnx.Rngs) -> None:

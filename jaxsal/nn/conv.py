@@ -1,36 +1,69 @@
-"""Three-dimensional convolutions on channels-last clips, computed as two-dimensional ones.
+"""Convolutions of channels-last clips: the layers, and the choice of how they are computed.
 
-XLA's 3-D convolutions are slow on CPU and on GPU; its 2-D ones are not. The networks here are built
-from factored kernels, which need no third dimension: (1, k, k) runs over [b*t, h, w, c], (k, 1, 1)
-over [b, t, h*w, c], 1x1x1 is a matrix product. A kernel that extends over time and space is the sum
-of its time taps' 2-D convolutions: on CPU, ViNet's decoding layers take 0.6 to 0.8 of the time of
-one convolution with the taps stacked on the channels, and less memory.
+XLA's 3-D convolutions are slow on CPU and on GPU; its 2-D convolutions are not. Most kernels here
+are factored, so that a 2-D convolution suffices: (1, k, k) runs over [b * t, h, w, c], (k, 1, 1)
+over [b, t, h * w, c], and 1x1x1 is a matrix product. A kernel over time and space is the sum of its
+time taps' 2-D convolutions: on CPU, ViNet's decoding layers take 0.6 to 0.8 of the time of one
+convolution with the taps stacked on the channels, and less memory. Transposed convolutions and the
+gradients of inputs are convolutions of the same kind.
+
+The module has four sections:
+
+- Layers: `Conv`, `Conv2d` and `ConvTranspose`.
+- 3-D convolutions as 2-D ones, the same on all platforms: `conv3d` and `conv_transpose3d`.
+- The choice by platform: `_forward`, `_gradients` and `_kernel_gradient_of_taps`. Only these three
+  call `lax.platform_dependent`. They choose between XLA's own convolution (`jaxsal.nn.conv_xla`)
+  and the formulations of a platform (`jaxsal.nn.conv_cpu`).
+- Rules of differentiation, which tell JAX when to call the chosen functions.
 """
 
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 
+from jaxsal.nn import conv_cpu, conv_xla
+from jaxsal.nn.geometry import Padding2d, Padding3d, Pair, Triple, interleave, is_temporal
 from jaxsal.nn.init import filled, kernel_init
-from jaxsal.nn.windows import interleave
 
-# How many zeros come before and after each axis.
-_Padding = tuple[tuple[int, int], ...]
-
-_LAYOUT_2D = ("NHWC", "HWIO", "NHWC")
-# Patches of a block of rows, and of positions over time, that stay in a CPU's caches.
-_FRAME_BYTES, _COLUMN_BYTES = 12_000_000, 2_500_000
-# Positions for each of a kernel's output channels up to which a CPU multiplies patches and kernel.
-_FEW = 1
+_NONE = (0, 0)  # padding of an axis
 
 
-class Conv(nnx.Module):
+# Layers.
+
+
+class _Layer(nnx.Module):
+  """Kernel and bias of a convolution, and the dtype that it computes in.
+
+  Attributes:
+    kernel: [..., in, out], float32.
+    bias: [out], float32, or None.
+    dtype: dtype of the computation and of the result.
+  """
+
+  def __init__(
+    self, kernel_shape: tuple[int, ...], *, use_bias: bool, dtype: str, rngs: nnx.Rngs
+  ) -> None:
+    self.dtype = dtype
+    self.kernel = nnx.Param(kernel_init(rngs.params(), kernel_shape, jnp.float32))
+    self.bias = nnx.Param(filled(0, kernel_shape[-1])) if use_bias else None
+
+  def _apply(
+    self, x: jax.Array, convolve: Callable[[jax.Array, jax.Array], jax.Array]
+  ) -> jax.Array:
+    """Returns convolve(x, kernel) plus the bias, computed in the layer's dtype."""
+    y = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+    if self.bias is None:
+      return y
+    # Added in float32, because the bias's gradient is summed in the precision of the addition.
+    return (y.astype(jnp.float32) + self.bias[...]).astype(self.dtype)
+
+
+class Conv(_Layer):
   """A 3-D convolution (cross-correlation) with zero padding.
 
   Attributes:
@@ -42,37 +75,84 @@ class Conv(nnx.Module):
     self,
     in_channels: int,
     out_channels: int,
-    kernel: tuple[int, int, int],
-    stride: tuple[int, int, int] = (1, 1, 1),
-    padding: tuple[int, int, int] = (0, 0, 0),
+    kernel: Triple,
+    stride: Triple = (1, 1, 1),
+    padding: Triple = (0, 0, 0),
     *,
     use_bias: bool = True,
     dtype: str = "float32",
     rngs: nnx.Rngs,
   ) -> None:
-    """Args are in the order t, h, w; `dtype` is what is computed in, parameters are float32."""
-    self.stride, self.padding, self.dtype = stride, padding, dtype
+    """Makes a layer with random weights and a bias of zeros.
+
+    Args:
+      in_channels: number of channels of the input.
+      out_channels: number of channels of the result.
+      kernel: size of the kernel in the order t, h, w.
+      stride: stride in the order t, h, w.
+      padding: number of zeros at both ends of each axis, in the order t, h, w.
+      use_bias: whether the layer has a bias.
+      dtype: dtype of the computation; parameters are float32.
+      rngs: source of the random weights.
+    """
     shape = (*kernel, in_channels, out_channels)
-    self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-    self.bias = nnx.Param(filled(0, out_channels)) if use_bias else None
+    super().__init__(shape, use_bias=use_bias, dtype=dtype, rngs=rngs)
+    self.stride, self.padding = stride, padding
 
-  def __call__(self, x: jax.Array, padding: tuple[int, ...] | None = None) -> jax.Array:
-    """[b, t, h, w, in] -> [b, t', h', w', out], with other padding than its own where given."""
+  def __call__(self, x: jax.Array, padding: Triple | None = None) -> jax.Array:
+    """Convolves x [b, t, h, w, in]; returns [b, t', h', w', out].
+
+    Args:
+      x: the input.
+      padding: padding for this call, in place of the layer's own.
+    """
     padding = self.padding if padding is None else padding
-    y = self._convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), padding)
-    if self.bias is None:
-      return y
-    # Added in float32, because the bias's gradient is summed in the precision of the addition.
-    return (y.astype(jnp.float32) + self.bias[...]).astype(self.dtype)
+    return self._apply(x, lambda x, kernel: self._convolve(x, kernel, padding))
 
-  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
+  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: Triple) -> jax.Array:
     return conv3d(x, kernel, self.stride, padding)
 
 
-class Conv2d(Conv):
+class ConvTranspose(Conv):
+  """A 3-D transposed convolution: PyTorch's `ConvTranspose3d` without `output_padding`.
+
+  It maps [b, t, h, w, in] to [b, t', h', w', out], n' = (n - 1) * stride - 2 * padding + kernel.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    out_channels: int,
+    kernel: Triple,
+    stride: Triple = (1, 1, 1),
+    padding: Triple = (0, 0, 0),
+    *,
+    use_bias: bool = True,
+    dtype: str = "float32",
+    rngs: nnx.Rngs,
+  ) -> None:
+    """Makes a layer with random weights and a bias of zeros, from the arguments of `Conv`."""
+    super().__init__(
+      in_channels,
+      out_channels,
+      kernel,
+      stride,
+      padding,
+      use_bias=use_bias,
+      dtype=dtype,
+      rngs=rngs,
+    )
+    # An element of the result sees only every stride-th tap of the kernel, so it has fewer inputs.
+    self.kernel[...] *= math.sqrt(math.prod(self.stride))
+
+  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: Triple) -> jax.Array:
+    return conv_transpose3d(x, kernel, self.stride, padding)
+
+
+class Conv2d(_Layer):
   """A 2-D convolution with a square kernel, padded with zeros so that stride 1 keeps the size.
 
-  [b, h, w, in] -> [b, h', w', out], n' = n / stride, rounded up.
+  It maps [b, h, w, in] to [b, h', w', out], n' = n / stride, rounded up.
 
   Attributes:
     kernel: [k, k, in, out], k odd.
@@ -90,457 +170,400 @@ class Conv2d(Conv):
     dtype: str = "float32",
     rngs: nnx.Rngs,
   ) -> None:
-    """`dtype` is what is computed in, parameters are float32."""
-    options = {"use_bias": use_bias, "dtype": dtype, "rngs": rngs}
-    super().__init__(
-      in_channels, out_channels, (k, k), (stride, stride), (k // 2, k // 2), **options
-    )
+    """Makes a layer with random weights and a bias of zeros.
 
-  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
-    if kernel.shape[:2] == (1, 1):
-      step, _ = self.stride
-      return _pointwise(x[:, ::step, ::step], kernel[0, 0])
-    return _conv2d(x, kernel, self.stride, _both_sides(padding))
+    Args:
+      in_channels: number of channels of the input.
+      out_channels: number of channels of the result.
+      k: height and width of the kernel, odd.
+      stride: stride in height and width.
+      use_bias: whether the layer has a bias.
+      dtype: dtype of the computation; parameters are float32.
+      rngs: source of the random weights.
+    """
+    super().__init__((k, k, in_channels, out_channels), use_bias=use_bias, dtype=dtype, rngs=rngs)
+    self.k, self.stride = k, stride
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Convolves x [b, h, w, in]; returns [b, h', w', out]."""
+    return self._apply(x, self._convolve)
+
+  def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    s, p = self.stride, self.k // 2
+    if self.k == 1:
+      return _pointwise(x[:, ::s, ::s], kernel[0, 0])
+    return _conv2d(x, kernel, (s, s), ((p, p), (p, p)))
 
 
-class ConvTranspose(Conv):
-  """A 3-D transposed convolution, PyTorch's `ConvTranspose3d` without `output_padding`.
-
-  [b, t, h, w, in] -> [b, t', h', w', out], n' = (n - 1) * stride - 2 * padding + kernel.
-  """
-
-  def __init__(self, *arguments: Any, **options: Any) -> None:
-    """As `Conv`."""
-    super().__init__(*arguments, **options)
-    # One output element sees only every stride-th element of the kernel: fewer inputs.
-    self.kernel[...] *= math.sqrt(math.prod(self.stride))
-
-  def _convolve(self, x: jax.Array, kernel: jax.Array, padding: tuple[int, ...]) -> jax.Array:
-    return conv_transpose3d(x, kernel, self.stride, padding)
+# 3-D convolutions as 2-D ones, the same on all platforms.
 
 
 def conv3d(
   x: jax.Array,
   kernel: jax.Array,
-  stride: tuple[int, int, int] = (1, 1, 1),
-  padding: tuple[int, int, int] = (0, 0, 0),
+  stride: Triple = (1, 1, 1),
+  padding: Triple = (0, 0, 0),
 ) -> jax.Array:
-  """Cross-correlation of x [b, t, h, w, c] with kernel [kt, kh, kw, c, d], zero padded."""
-  return _conv3d_padded(x, kernel, stride, _both_sides(padding))
+  """Cross-correlates a clip with a kernel.
 
+  Args:
+    x: [b, t, h, w, c].
+    kernel: [kt, kh, kw, c, d].
+    stride: stride in the order t, h, w.
+    padding: number of zeros at both ends of each axis, in the order t, h, w.
 
-def _both_sides(padding: tuple[int, ...]) -> _Padding:
-  return tuple((p, p) for p in padding)
+  Returns:
+    [b, t', h', w', d], n' = (n + 2 * padding - kernel) // stride + 1.
+  """
+  pt, ph, pw = padding
+  return _conv3d_padded(x, kernel, stride, ((pt, pt), (ph, ph), (pw, pw)))
 
 
 def _conv3d_padded(
-  x: jax.Array, kernel: jax.Array, stride: tuple[int, int, int], padding: _Padding
+  x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3d
 ) -> jax.Array:
-  """`conv3d` with a padding for both ends of an axis; negative padding is cut off."""
+  """Computes `conv3d` with different padding before and after; negative padding is cut off."""
   if any(min(p) < 0 or max(p) >= k for p, k in zip(padding, kernel.shape)):
-    # Beyond the kernel's size outputs see zeros alone; their gradients would be padded negatively.
+    # With padding as large as the kernel, outputs see zeros alone, and their gradients would be
+    # padded negatively. Such padding is done here.
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)])
-    padding = _both_sides((0, 0, 0))
+    padding = (_NONE, _NONE, _NONE)
   b, t, h, w, c = x.shape
   kt, kh, kw, _, d = kernel.shape
-  (st, sh, sw), (pt, ph, pw), none = stride, padding, (0, 0)
-  if (kt, kh, kw) == (1, 1, 1) and stride == (1, 1, 1) and padding == (none, none, none):
+  (st, sh, sw), (pt, ph, pw) = stride, padding
+  if (kt, kh, kw) == (1, 1, 1) and stride == (1, 1, 1) and padding == (_NONE, _NONE, _NONE):
     return _pointwise(x, kernel[0, 0, 0])
-  if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, none, none):
-    y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, none))
+  if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, _NONE, _NONE):
+    y = _conv2d(x.reshape(b, t, h * w, c), kernel[:, 0], (st, 1), (pt, _NONE))
     return y.reshape(b, -1, h, w, d)
-  if (kt, pt) == (1, none):
+  if (kt, pt) == (1, _NONE):
     y = _conv2d(x[:, ::st].reshape(-1, h, w, c), kernel[0], (sh, sw), (ph, pw))
     return y.reshape(b, -1, *y.shape[1:])
   return _conv3d(x, kernel, stride, padding)
 
 
 def _pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """x [..., c] times kernel [c, d], as one product of two matrices.
+  """Multiplies x [..., c] with a kernel [c, d], as one product of two matrices.
 
-  Of a product over several axes XLA on CPU copies an operand to compute the kernel's gradient.
+  For a product over several axes XLA on CPU would copy an operand to compute the kernel's gradient.
   """
   return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def _sum_of_taps(
+  conv2d: conv_cpu.Conv2d, x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3d
+) -> jax.Array:
+  """Computes a 3-D convolution as the sum of its time taps' 2-D convolutions.
+
+  Args:
+    conv2d: function that computes the 2-D convolutions.
+    x: [b, t, h, w, c].
+    kernel: [kt, kh, kw, c, d].
+    stride, padding: in the order t, h, w.
+
+  Returns:
+    [b, t', h', w', d].
+  """
+  (b, t, h, w, c), kt = x.shape, kernel.shape[0]
+  (st, sh, sw), ((before, after), ph, pw) = stride, padding
+  steps = (t + before + after - kt) // st + 1
+
+  def tap(i: int) -> jax.Array | int:
+    # The tap sees a frame in the steps first .. end - 1. In the other steps it sees padding in
+    # time, and its products would be zeros.
+    first = max(0, -((i - before) // st))
+    end = min(steps, (t - 1 + before - i) // st + 1)
+    if first >= end:
+      return 0
+    frame, last_frame = (step * st + i - before for step in (first, end - 1))
+    seen = lax.slice_in_dim(x, frame, last_frame + 1, st, axis=1)
+    y = conv2d(seen.reshape(-1, h, w, c), kernel[i], (sh, sw), (ph, pw))
+    y = y.reshape(b, -1, *y.shape[1:])
+    return jnp.pad(y, [(0, 0), (first, steps - end), *[(0, 0)] * 3])
+
+  return jnp.asarray(sum(map(tap, range(kt))))
 
 
 def conv_transpose3d(
   x: jax.Array,
   kernel: jax.Array,
-  stride: tuple[int, int, int] = (1, 1, 1),
-  padding: tuple[int, int, int] = (0, 0, 0),
+  stride: Triple = (1, 1, 1),
+  padding: Triple = (0, 0, 0),
 ) -> jax.Array:
-  """The adjoint of `conv3d` with respect to its input: x[i] kernel[k] adds to y[s * i - p + k].
+  """Computes a transposed convolution: x[i] * kernel[k] is added to y[stride * i - padding + k].
+
+  It is the adjoint of `conv3d` with respect to its input.
 
   Args:
     x: [b, t, h, w, c].
     kernel: [kt, kh, kw, c, d].
-    stride, padding: in the order t, h, w; padding is smaller than the kernel and is cut off.
+    stride: stride in the order t, h, w.
+    padding: number of elements that are cut off at both ends of each axis, in the order t, h, w;
+      smaller than the kernel.
 
   Returns:
-    [b, t', h', w', d], n' = (n - 1) * s - 2 * p + k.
+    [b, t', h', w', d], n' = (n - 1) * stride - 2 * padding + kernel.
   """
-  sizes = zip(x.shape[1:4], kernel.shape, stride, padding)
-  size = tuple((n - 1) * s - 2 * p + k for n, k, s, p in sizes)
-  return _adjoint(x, kernel, stride, padding, size)
+  axes = zip(x.shape[1:4], kernel.shape, stride, padding)
+  t, h, w = ((n - 1) * s - 2 * p + k for n, k, s, p in axes)
+  return _transposed(x, kernel, stride, padding, (t, h, w))
 
 
-def _adjoint(
-  x: jax.Array,
-  kernel: jax.Array,
-  stride: tuple[int, int, int],
-  padding: tuple[int, int, int],
-  size: tuple[int, int, int],
+def _transposed(
+  x: jax.Array, kernel: jax.Array, stride: Triple, padding: Triple, size: Triple
 ) -> jax.Array:
-  """`conv_transpose3d` with a result of `size`, of which `padding` is cut off at the beginning.
+  """Computes a transposed convolution at x's own size, without zeros between its elements.
 
-  Computed without inserting zeros, at x's own size. Output o sees elements s * j + r of the kernel,
-  r = (o + p) % s. Such phases of the stride in space are channels of one convolution, interleaved
-  afterwards. Those over time have a convolution each, with no more taps and positions than theirs
-  (of S3D's stem seven eighths), and kernels of fewer channels (of ViNet's decoder 14 instead of
-  43 MB): XLA on CPU copies a kernel, and computes what is larger than its input slowly.
+  Element o of the result sees taps s * j + r of the kernel, j = 0, 1, ..., where r = (o + p) % s is
+  its phase. The elements of one phase are a convolution of x with every s-th tap of the kernel.
+
+  In space, the phases are channels of one convolution, and are moved to their positions afterwards
+  (a sub-pixel convolution). In time, each phase has its own convolution, for two reasons. It has no
+  more taps and positions than the phase needs, which is seven eighths of S3D's stem. And its kernel
+  has fewer channels, 14 instead of 43 MB in ViNet's decoder: XLA on CPU copies a kernel, and is
+  slow to compute a result that is larger than its input.
+
+  Args:
+    x: [b, t, h, w, c].
+    kernel: [kt, kh, kw, c, d].
+    stride: in the order t, h, w.
+    padding: number of elements that are cut off at the beginning of each axis.
+    size: t', h', w' of the result.
+
+  Returns:
+    [b, t', h', w', d].
   """
-  (b, n, *_), (kt, *_, c, d) = x.shape, kernel.shape
-  (first, *space), (st, sh, sw) = padding, stride
-  # Number s * j + r of the kernel is tap j of phase r; taps are flipped to cross-correlate.
-  jh, jw = taps = [-(-k // s) for k, s in zip(kernel.shape[1:3], (sh, sw))]
-  missing = [(0, j * s - k) for j, s, k in zip(taps, (sh, sw), kernel.shape[1:3])]
-  missing = [(0, max(0, st - kt)), *missing]  # one tap at least for each phase over time
-  kernel = jnp.pad(kernel, [*missing, (0, 0), (0, 0)])
+  (b, n, *space), d = x.shape[:4], kernel.shape[-1]
+  (st, sh, sw), (pt, ph, pw), (t, h, w) = stride, padding, size
+  kernel = _phases_as_channels(kernel, stride)
+  jh, jw = kernel.shape[1:3]
+  # Positions of a phase that the padding cuts off are not computed.
+  edges_h, edges_w = (
+    _edges(taps, p // s, (m - 1 + p) // s - p // s + 1, n)
+    for taps, p, s, m, n in zip((jh, jw), (ph, pw), (sh, sw), (h, w), space)
+  )
+  steps = -(-t // st)  # of each phase
+
+  def phase_from(o: int) -> jax.Array:
+    """Returns elements o, o + st, ... over time: [b, steps, h'', w'', sh * sw * d]."""
+    first, r = divmod(o + pt, st)
+    taps = kernel[r::st][::-1]
+    edges_t = _edges(len(taps), first, steps, n)
+    return _conv3d_padded(x, taps, (1, 1, 1), (edges_t, edges_h, edges_w))
+
+  y = jnp.stack([phase_from(o) for o in range(st)], axis=2)  # [b, steps, st, h'', w'', sh * sw * d]
+  y = y.reshape(b, steps * st, *y.shape[3:5], sh * sw, d)
+  rows, columns = slice(ph % sh, ph % sh + h), slice(pw % sw, pw % sw + w)
+  return interleave(y, (1, sh, sw))[:, :t, rows, columns]
+
+
+def _phases_as_channels(kernel: jax.Array, stride: Triple) -> jax.Array:
+  """Splits a transposed convolution's kernel into the kernels of its phases in space.
+
+  Taps over height and width are flipped, because the phases are cross-correlations.
+
+  Args:
+    kernel: [kt, kh, kw, c, d].
+    stride: in the order t, h, w.
+
+  Returns:
+    [max(kt, st), ceil(kh / sh), ceil(kw / sw), c, sh * sw * d], filled up with zeros.
+  """
+  (kt, kh, kw, c, d), (st, sh, sw) = kernel.shape, stride
+  jh, jw = -(-kh // sh), -(-kw // sw)  # taps of a phase
+  missing = max(0, st - kt), jh * sh - kh, jw * sw - kw
+  kernel = jnp.pad(kernel, [*((0, n) for n in missing), (0, 0), (0, 0)])
   kernel = kernel.reshape(-1, jh, sh, jw, sw, c, d)[:, ::-1, :, ::-1]
-  kernel = kernel.transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, jh, jw, c, sh * sw * d)
-  # Whole strides of what the padding cuts off are not computed.
-  edges = [
-    (j - 1 - p // s, (m - 1 + p) // s + 1 - n)
-    for j, p, s, m, n in zip(taps, space, (sh, sw), size[1:], x.shape[2:4])
-  ]
-  count = -(-size[0] // st)
-
-  def steps(o: int) -> jax.Array:
-    """Outputs o, o + st, ... over time."""
-    start, r = divmod(o + first, st)
-    phase = kernel[r::st][::-1]
-    ends = (len(phase) - 1 - start, start + count - n)
-    return _conv3d_padded(x, phase, (1, 1, 1), (ends, *edges))
-
-  y = jnp.stack([steps(o) for o in range(st)], axis=2)
-  y = y.reshape(b, count * st, *y.shape[3:5], sh * sw, d)
-  h, w = (slice(p % s, p % s + m) for p, s, m in zip(space, (sh, sw), size[1:]))
-  return interleave(y, (1, sh, sw))[:, : size[0], h, w]
+  return kernel.transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, jh, jw, c, sh * sw * d)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv3d(
-  x: jax.Array,
-  kernel: jax.Array,
-  stride: tuple[int, int, int],
-  padding: _Padding,
+def _edges(taps: int, first: int, count: int, n: int) -> Pair:
+  """Returns the padding with which a correlation has certain positions of the full one.
+
+  Args:
+    taps: number of taps of the kernel.
+    first: first position; the full correlation has n + taps - 1.
+    count: number of positions.
+    n: number of elements of the input.
+  """
+  return taps - 1 - first, first + count - n
+
+
+def _input_gradient(
+  x_shape: tuple[int, ...], stride: Triple, padding: Padding3d, kernel: jax.Array, dy: jax.Array
 ) -> jax.Array:
-  """The sum of the time taps' convolutions.
+  """Returns the gradient of a 3-D convolution's input, which is a transposed convolution.
 
-  The gradient of x is a transposed convolution: autodiff adds up an array of x's size for each tap.
+  Args:
+    x_shape: [b, t, h, w, c], shape of the input and of its gradient.
+    stride, padding: in the order t, h, w.
+    kernel: [kt, kh, kw, c, d].
+    dy: gradient of the result, [b, t', h', w', d].
+  """
+  (pt, _), (ph, _), (pw, _) = padding
+  _, t, h, w, _ = x_shape
+  return _transposed(dy, kernel.swapaxes(-2, -1), stride, (pt, ph, pw), (t, h, w))
+
+
+def _input_gradient_2d(
+  x_shape: tuple[int, ...], stride: Pair, padding: Padding2d, kernel: jax.Array, dy: jax.Array
+) -> jax.Array:
+  """Returns the gradient of a 2-D convolution's input, as that of a 3-D convolution.
+
+  Args:
+    x_shape: [n, h, w, c], shape of the input and of its gradient.
+    stride, padding: in the order h, w.
+    kernel: [kh, kw, c, d].
+    dy: gradient of the result, [n, h', w', d].
+  """
+  (n, h, w, c), (sh, sw), (ph, pw) = x_shape, stride, padding
+  if is_temporal(kernel.shape, stride, padding):  # the rows are steps in time
+    shape, strides, paddings = (n, h, w, 1, c), (sh, 1, 1), (ph, _NONE, _NONE)
+    dx = _input_gradient(shape, strides, paddings, kernel[:, None], dy[:, :, :, None])
+  else:
+    shape, strides, paddings = (n, 1, h, w, c), (1, sh, sw), (_NONE, ph, pw)
+    dx = _input_gradient(shape, strides, paddings, kernel[None], dy[:, None])
+  return dx.reshape(x_shape)
+
+
+# The choice by platform. `lax.platform_dependent` takes a function for each platform that has a
+# formulation of its own, and a default for all others, which is XLA's convolution. The functions of
+# a platform, and the conditions under which they are faster, are in a module of that platform.
+
+
+def _forward(
+  x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding2d, *, training: bool
+) -> jax.Array:
+  """Computes a 2-D convolution by the formulation that is best on the platform at hand.
+
+  Args:
+    x: [n, h, w, c].
+    kernel: [kh, kw, c, d].
+    stride, padding: in the order h, w.
+    training: whether a backward pass follows.
+
+  Returns:
+    [n, h', w', d].
+  """
+  cpu = conv_cpu.formulation(x.shape, kernel.shape, stride, padding, training=training)
+  if cpu is None:
+    return conv_xla.conv2d(x, kernel, stride, padding)
+  return lax.platform_dependent(
+    x,
+    kernel,
+    cpu=functools.partial(cpu, stride=stride, padding=padding),
+    default=functools.partial(conv_xla.conv2d, stride=stride, padding=padding),
+  )
+
+
+def _gradients(
+  x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: Pair, padding: Padding2d
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the gradients of a 2-D convolution's input and kernel.
+
+  XLA's own gradients, except on CPU. There the gradient of the input is a transposed convolution,
+  without zeros between the elements of dy, and `conv_cpu.kernel_gradient` has the kernel's. If the
+  forward pass was a product of patches, so are both gradients.
+
+  Args:
+    x: [n, h, w, c].
+    kernel: [kh, kw, c, d].
+    dy: gradient of the result, [n, h', w', d].
+    stride, padding: in the order h, w.
+  """
+
+  def on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    zero = conv_cpu.late_zero(dy)
+    if conv_cpu.few_positions(x.shape, kernel.shape, stride, padding):
+      return conv_cpu.gradients_of_product(x + zero, kernel, dy, stride, padding)
+    dx = _input_gradient_2d(x.shape, stride, padding, kernel + zero, dy)
+    return dx, conv_cpu.kernel_gradient(x, kernel, dy, stride, padding, zero)
+
+  by_xla = functools.partial(conv_xla.gradients, stride=stride, padding=padding)
+  return lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=by_xla)
+
+
+def _kernel_gradient_of_taps(
+  x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: Triple, padding: Padding3d
+) -> jax.Array:
+  """Returns the gradient of a kernel over time and space, tap by tap.
+
+  Args:
+    x: [b, t, h, w, c].
+    kernel: [kt, kh, kw, c, d].
+    dy: gradient of the result, [b, t', h', w', d].
+    stride, padding: in the order t, h, w.
+
+  Returns:
+    [kt, kh, kw, c, d].
+  """
+
+  def by_autodiff(
+    conv2d: conv_cpu.Conv2d, x: jax.Array, kernel: jax.Array, dy: jax.Array
+  ) -> jax.Array:
+    _, pull = jax.vjp(lambda kernel: _sum_of_taps(conv2d, x, kernel, stride, padding), kernel)
+    return pull(dy)[0]
+
+  def on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> jax.Array:
+    if conv_cpu.parts_win(dy.shape, kernel.shape[1:]):
+      return conv_cpu.kernel_gradient_of_taps(kernel.shape, stride, padding, x, dy)
+    return by_autodiff(_conv2d, x, kernel, dy)
+
+  by_xla = functools.partial(by_autodiff, conv_xla.conv2d)
+  return lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=by_xla)
+
+
+# Rules of differentiation. JAX calls the first function of each three if it does not differentiate,
+# and the other two if it does.
+
+
+def _conv2d_inference(
+  x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding2d
+) -> jax.Array:
+  """Computes a 2-D convolution that no backward pass follows."""
+  return _forward(x, kernel, stride, padding, training=False)
+
+
+def _conv2d_forward(
+  x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding2d
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  return _forward(x, kernel, stride, padding, training=True), (x, kernel)
+
+
+def _conv2d_backward(
+  stride: Pair, padding: Padding2d, residuals: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  return _gradients(*residuals, dy, stride, padding)
+
+
+_conv2d = jax.custom_vjp(_conv2d_inference, nondiff_argnums=(2, 3))
+_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+
+
+def _conv3d_of_taps(
+  x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3d
+) -> jax.Array:
+  """Computes a 3-D convolution over time and space.
+
+  The gradient of its input is one transposed convolution. Autodiff would add up an array of x's
+  size for each time tap.
   """
   return _sum_of_taps(_conv2d, x, kernel, stride, padding)
 
 
-def _sum_of_taps(conv2d, x, kernel, stride, padding):
-  (b, t, h, w, c), kt = x.shape, kernel.shape[0]
-  (st, *stride), ((before, after), *padding) = stride, padding
-  steps = (t + before + after - kt) // st + 1
-
-  def tap(i):
-    # Of the outputs that it sees a frame for; padding in time would be multiplied as well.
-    first, end = max(0, -((i - before) // st)), min(steps, (t - 1 + before - i) // st + 1)
-    if first >= end:
-      return 0
-    start, limit = (o * st + i - before for o in (first, end - 1))
-    seen = lax.slice_in_dim(x, start, limit + 1, st, axis=1)
-    y = conv2d(seen.reshape(-1, h, w, c), kernel[i], tuple(stride), tuple(padding))
-    return jnp.pad(y.reshape(b, -1, *y.shape[1:]), [(0, 0), (first, steps - end), *[(0, 0)] * 3])
-
-  return sum(map(tap, range(kt)))
-
-
-def _conv3d_forward(x, kernel, stride, padding):
+def _conv3d_forward(
+  x: jax.Array, kernel: jax.Array, stride: Triple, padding: Padding3d
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return _sum_of_taps(_conv2d, x, kernel, stride, padding), (x, kernel)
 
 
-def _conv3d_backward(stride, padding, residuals, dy):
+def _conv3d_backward(
+  stride: Triple, padding: Padding3d, residuals: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   x, kernel = residuals
-
-  def of_taps(conv2d, x, kernel, dy):
-    _, pull = jax.vjp(lambda kernel: _sum_of_taps(conv2d, x, kernel, stride, padding), kernel)
-    return pull(dy)[0]
-
-  def on_cpu(x, kernel, dy):
-    dy_frames = dy.reshape(-1, *dy.shape[2:])
-    if not _parts_win(dy_frames.shape, kernel.shape[1:]):
-      return of_taps(_conv2d, x, kernel, dy)
-    x_frames, zero = x.reshape(-1, *x.shape[2:]), _late_zero(dy_frames)
-    by_parts = functools.partial(
-      _kernel_gradient_by_parts, kernel.shape[1:], stride[1:], padding[1:], x_frames, dy_frames
-    )
-    # The time taps see the frames where they lie: slices would be made in the forward pass, and
-    # kept. What is padding in time is left out.
-    b, t, steps = x.shape[0], x.shape[1], dy.shape[1]
-    clip, step = np.mgrid[:b, :steps]
-    gradients = []
-    for i in range(len(kernel)):
-      seen = step * stride[0] + i - padding[0][0]
-      frames = np.stack([clip * t + seen, clip * steps + step], axis=-1)
-      gradients.append(by_parts(zero, frames[(seen >= 0) & (seen < t)]))
-    return jnp.stack(gradients)
-
-  by_xla = functools.partial(of_taps, _xla_conv2d)
-  dkernel = lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=by_xla)
+  dkernel = _kernel_gradient_of_taps(x, kernel, dy, stride, padding)
   return _input_gradient(x.shape, stride, padding, kernel, dy), dkernel
 
 
+_conv3d = jax.custom_vjp(_conv3d_of_taps, nondiff_argnums=(2, 3))
 _conv3d.defvjp(_conv3d_forward, _conv3d_backward)
-
-
-def _input_gradient(x_shape, stride, padding, kernel, dy):
-  """Gradient [b, t, h, w, c] of a convolution's input, without zeros between dy's elements."""
-  before = tuple(p for p, _ in padding)
-  return _adjoint(dy, kernel.swapaxes(-2, -1), stride, before, x_shape[1:4])
-
-
-def _input_gradient_2d(x_shape, stride, padding, kernel, dy):
-  """The same, [n, h, w, c], of a 2-D convolution's input."""
-  (n, h, w, c), (sh, sw), (ph, pw), none = x_shape, stride, padding, (0, 0)
-  if _over_rows(kernel.shape, stride, padding):
-    shape, stride, padding = (n, h, w, 1, c), (sh, 1, 1), (ph, none, none)
-    dx = _input_gradient(shape, stride, padding, kernel[:, None], dy[:, :, :, None])
-  else:
-    shape, stride, padding = (n, 1, h, w, c), (1, sh, sw), (none, ph, pw)
-    dx = _input_gradient(shape, stride, padding, kernel[None], dy[:, None])
-  return dx.reshape(x_shape)
-
-
-def _over_rows(kernel_shape, stride, padding) -> bool:
-  """Whether a 2-D convolution is one over rows alone, which are then steps in time."""
-  return (kernel_shape[1], stride[1], padding[1]) == (1, 1, (0, 0))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv2d(
-  x: jax.Array, kernel: jax.Array, stride: tuple[int, int], padding: _Padding
-) -> jax.Array:
-  """x [n, h, w, c], kernel [kh, kw, c, d] -> [n, h', w', d].
-
-  As XLA has it, except on CPU: few positions go `_as_product`, and so do their gradients. Else,
-  without gradients frames go `_side_by_side`; the gradient of the input is such a convolution too,
-  without zeros between dy's elements; the gradient of the kernel goes by parts where `_parts_win`.
-  """
-  if _few_positions(x.shape, kernel.shape, stride, padding):
-    return _on_cpu(_as_product, x, kernel, stride, padding)
-  if len(x) == 1 or kernel.shape[1] == 1:
-    return _xla_conv2d(x, kernel, stride, padding)
-  return _on_cpu(_side_by_side, x, kernel, stride, padding)
-
-
-def _on_cpu(function, x, kernel, stride, padding):
-  """The convolution by this function on CPU, by XLA elsewhere."""
-  here = functools.partial(function, stride=stride, padding=padding)
-  xla = functools.partial(_xla_conv2d, stride=stride, padding=padding)
-  return lax.platform_dependent(x, kernel, cpu=here, default=xla)
-
-
-def _xla_conv2d(x, kernel, stride, padding):
-  return lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_LAYOUT_2D)
-
-
-def _side_by_side(x, kernel, stride, padding):
-  """The same, computed as one wide frame, [1, h, n * w, c], with zeros between the frames.
-
-  XLA on CPU (YNNPACK) hands out a convolution to the cores in blocks of a row's positions and of
-  output channels. A narrow frame is one to three such blocks, which leaves cores without work; the
-  stem, with its few channels, is one however wide its frames are.
-  """
-  (n, h, w, c), k, s, (rows, (p, q)) = x.shape, kernel.shape[1], stride[1], padding
-  gap = max(p, q)
-  gap += -(w + gap) % s  # the right padding of one frame and the left one of the next
-  each = (w + gap) // s  # positions of a frame in the result, those of the gap among them
-  wide = jnp.pad(x, [(0, 0), (0, 0), (0, gap), (0, 0)]).swapaxes(0, 1)
-  wide = wide.reshape(1, h, n * (w + gap), c)
-  padding = rows, (p, max(0, k - p - s))  # for all of these positions
-  y = _xla_conv2d(wide, kernel, stride, padding)[0, :, : n * each]
-  y = y.reshape(len(y), n, each, kernel.shape[-1])
-  return y[:, :, : (w + p + q - k) // s + 1].swapaxes(0, 1)
-
-
-def _few_positions(x_shape, kernel_shape, stride, padding) -> bool:
-  """Whether there are few positions for the kernel's size, so that to arrange it takes the time.
-
-  XLA copies a kernel to convolve with it, once more mirrored for the gradient of the input, which
-  takes longest where its channels are a power of two; the product reads it as it lies.
-  """
-  h, w = _size(x_shape, kernel_shape, stride, padding)
-  return x_shape[0] * h * w <= _FEW * kernel_shape[-1]
-
-
-def _size(x_shape, kernel_shape, stride, padding):
-  """Height and width of the result."""
-  sizes = zip(x_shape[1:3], kernel_shape, stride, padding)
-  return tuple((n + sum(p) - k) // s + 1 for n, k, s, p in sizes)
-
-
-def _as_product(x, kernel, stride, padding):
-  """The same as the product of all patches [n * h' * w', kh * kw * c] and the kernel."""
-  h, w = _size(x.shape, kernel.shape, stride, padding)
-  x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-  y = _patches(kernel.shape, stride, x, (h, w)) @ kernel.reshape(-1, kernel.shape[-1])
-  return y.reshape(len(x), h, w, -1)
-
-
-def _conv2d_forward(x, kernel, stride, padding):
-  if _few_positions(x.shape, kernel.shape, stride, padding):
-    return _on_cpu(_as_product, x, kernel, stride, padding), (x, kernel)
-  # Not side by side: what the backward pass needs would be kept in both arrangements.
-  return _xla_conv2d(x, kernel, stride, padding), (x, kernel)
-
-
-def _conv2d_backward(stride, padding, residuals, dy):
-  x, kernel = residuals
-
-  def gradients(x, kernel, dy, conv=_xla_conv2d):
-    _, pull = jax.vjp(functools.partial(conv, stride=stride, padding=padding), x, kernel)
-    return pull(dy)
-
-  def on_cpu(x, kernel, dy):
-    zero = _late_zero(dy)
-    if _few_positions(x.shape, kernel.shape, stride, padding):
-      return gradients(x + zero, kernel, dy, _as_product)
-    dx = _input_gradient_2d(x.shape, stride, padding, kernel + zero, dy)
-    if _parts_win(dy.shape, kernel.shape):
-      return dx, _kernel_gradient_by_parts(kernel.shape, stride, padding, x, dy, zero)
-    return dx, gradients(x, kernel, dy)[1]
-
-  return lax.platform_dependent(x, kernel, dy, cpu=on_cpu, default=gradients)
-
-
-_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
-
-
-def _late_zero(dy: jax.Array) -> jax.Array:
-  """Zero, of dy's type, that is there once the gradient dy is.
-
-  Added to what a backward pass starts from. XLA on CPU computes what depends on no gradient, such
-  as transposed kernels and patches of a layer's input, during the forward pass, and keeps it until
-  it is needed: a fifth of STSANet's memory.
-  """
-  return jnp.minimum(jnp.abs(dy[(0,) * dy.ndim]), 0)  # NaN of NaN, as are all sums over dy
-
-
-def _parts_win(y_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-  """Whether, on CPU, matrix products of parts of the clip beat XLA's gradient of the kernel.
-
-  Measured on 2 cores (benchmarks/conv.py, numbers in benchmarks/RESULTS.md): where a frame has
-  positions enough for a product, and the layer multiplications enough to matter. XLA's gradient is
-  a convolution with the frames as channels, and slow where those are few.
-  """
-  n, h, w, _ = y_shape
-  multiplications = n * h * w * math.prod(kernel_shape)
-  return h * w >= 64 and (multiplications >= 10_000_000 or h * w >= 128 * n)
-
-
-def _kernel_gradient_by_parts(kernel_shape, stride, padding, x, dy, zero, frames=None):
-  """Gradient [kh, kw, c, d] of the kernel, added up over parts of the clip.
-
-  What is made for one part stays in the processor's caches and is overwritten by the next; the
-  whole clip at once would be new pages of memory, written and read again. `frames` [m, 2] are
-  numbers of x's frames and of the frames of dy that they belong to, if these are not all, one by
-  one.
-  """
-  dtype = x.dtype if x.dtype == jnp.float64 else jnp.float32  # of the sums
-  zero = zero.astype(dtype)
-  if frames is None and _over_rows(kernel_shape, stride, padding):
-    total = _over_time(kernel_shape, stride, padding, x, dy, zero)
-  else:
-    frames = np.arange(len(x))[:, None].repeat(2, axis=1) if frames is None else frames
-    total = _over_space(kernel_shape, stride, padding, x, dy, zero, frames)
-  return total.astype(x.dtype)
-
-
-def _over_space(kernel_shape, stride, padding, x, dy, zero, frames):
-  """x [n, h, w, c], dy [n', h', w', d], frame by frame; of large ones a block of rows at a time.
-
-  Patches are made of the side with fewer channels.
-  """
-  (kh, kw, c, d), (ph, pw) = kernel_shape, padding
-  if d < c and stride == (1, 1):  # x and dy change places: the mirrored kernel's gradient
-    shape, frames = (kh, kw, d, c), frames[:, ::-1]
-    padding = tuple(tuple(k - 1 - p for p in ends) for k, ends in zip((kh, kw), padding))
-    return _over_space(shape, stride, padding, dy, x, zero, frames)[::-1, ::-1].swapaxes(2, 3)
-  _, h, w, _ = dy.shape
-  rows = _largest_part(h, w * kh * kw * c * x.dtype.itemsize, _FRAME_BYTES)
-  blocks = np.tile(np.arange(0, h, rows), len(frames))
-  parts = np.column_stack([frames.repeat(h // rows, axis=0), blocks])
-  frame_of = functools.partial(lax.dynamic_index_in_dim, keepdims=False)
-
-  def product(x, part):
-    x_frame, dy_frame, row = part
-    seen = jnp.pad(frame_of(x, x_frame), [ph, pw, (0, 0)])
-    seen = lax.dynamic_slice_in_dim(seen, row * stride[0], (rows - 1) * stride[0] + kh)
-    here = lax.dynamic_slice_in_dim(frame_of(dy, dy_frame), row, rows)
-    return _of_patches(kernel_shape, stride, seen, here, zero.dtype)
-
-  total = _sum_over_parts(product, parts, x, zero, (d, kh * kw * c), rows * w)
-  return total.reshape(d, kh, kw, c).transpose(1, 2, 3, 0)
-
-
-def _over_time(kernel_shape, stride, padding, x, dy, zero):
-  """x [b, t, n, c], dy [b, t', n, d]: some of each clip's n positions at a time, with all steps."""
-  (k, _, c, d), (b, steps, n, _) = kernel_shape, dy.shape
-  columns = _largest_part(n, steps * k * c * x.dtype.itemsize, _COLUMN_BYTES)
-  corners = np.mgrid[:b, :1, :n:columns, :1].reshape(4, -1).T
-
-  def product(x, corner):
-    def cut(a):
-      return lax.dynamic_slice(a, (*corner,), (1, a.shape[1], columns, a.shape[3]))[0]
-
-    seen = jnp.pad(cut(x), [padding[0], (0, 0), (0, 0)])
-    return _of_patches(kernel_shape, stride, seen, cut(dy), zero.dtype)
-
-  total = _sum_over_parts(product, corners, x, zero, (d, k * c), steps * columns)
-  return total.reshape(d, k, 1, c).transpose(1, 2, 3, 0)
-
-
-def _sum_over_parts(product, parts, x, zero, shape, positions):
-  """The sum of product(x, part) [shape] for parts of so many positions each.
-
-  Two or three at a time, so that one's patches are made while another's are multiplied, but where
-  the products are larger than the patches.
-  """
-  turn = next((n for n in (2, 3) if len(parts) % n == 0 and positions >= shape[0]), 1)
-  if len(parts) <= turn:
-    x += zero.astype(x.dtype)  # no loop stays in which its patches are made
-
-  def add(total, part):
-    return total + product(x, part), None
-
-  return lax.scan(add, jnp.full(shape, zero), parts.astype(np.uint32), unroll=turn)[0]
-
-
-def _of_patches(kernel_shape, stride, x, dy, dtype):
-  """dy [h', w', d].T times the patches of x [h, w, c], padded already.
-
-  dy is transposed, as it is smaller than the patches.
-  """
-  h, w, d = dy.shape
-  patches = _patches(kernel_shape, stride, x, (h, w))
-  return jnp.matmul(dy.reshape(h * w, d).T, patches, preferred_element_type=dtype)
-
-
-def _patches(kernel_shape, stride, x, size):
-  """What a kernel sees of x [.., h, w, c] at `size` positions each: [.. * h' * w', kh * kw * c]."""
-  (kh, kw, *_), (sh, sw), (h, w) = kernel_shape, stride, size
-  rows, columns = x.ndim - 3, x.ndim - 2
-  taps = [lax.slice_in_dim(x, j, j + (w - 1) * sw + 1, sw, columns) for j in range(kw)]
-  x = jnp.stack(taps, axis=-2)
-  taps = [lax.slice_in_dim(x, i, i + (h - 1) * sh + 1, sh, rows) for i in range(kh)]
-  return jnp.stack(taps, axis=-3).reshape(-1, kh * kw * x.shape[-1])
-
-
-def _largest_part(count: int, size: int, limit: int) -> int:
-  """The largest divisor of a count of things whose sizes add up to no more than the limit, or 1."""
-  return max(n for n in range(1, count + 1) if count % n == 0 and (n == 1 or n * size <= limit))

@@ -13,18 +13,26 @@ from jaxsal.nn.init import filled
 class BatchNorm(nnx.Module):
   """Batch normalisation over all axes but the last.
 
-  Differs from `nnx.BatchNorm` in one respect, so that converted checkpoints train as they did: the
-  running variance is the unbiased one, while the batch is normalised with the biased one.
-  Statistics are float32 whatever the input is; over a sharded batch they are those of the whole.
+  It differs from `nnx.BatchNorm` in one respect, so that converted checkpoints train as they did in
+  PyTorch: the running variance is the unbiased one, while a batch is normalised with its biased
+  variance. Statistics are float32 for every dtype of the input. If the batch is sharded, they are
+  the statistics of the whole batch.
 
   Attributes:
-    scale, bias: [channels].
-    mean, var: [channels], running statistics.
-    use_running_average: set by `model.train()` and `model.eval()`.
+    scale, bias: trained parameters, [channels].
+    mean, var: running statistics, [channels].
+    use_running_average: whether to normalise with the running statistics; `model.train()` and
+      `model.eval()` set it.
   """
 
   def __init__(self, channels: int, *, momentum: float, epsilon: float) -> None:
-    """`momentum` as in PyTorch: the weight of the new batch in the running statistics."""
+    """Makes a layer that changes no input of mean 0 and variance 1.
+
+    Args:
+      channels: number of channels.
+      momentum: weight of a new batch in the running statistics, as in PyTorch.
+      epsilon: number added to the variance.
+    """
     self.momentum, self.epsilon = momentum, epsilon
     self.use_running_average = False
     self.scale = nnx.Param(filled(1, channels))
@@ -33,7 +41,7 @@ class BatchNorm(nnx.Module):
     self.var = nnx.BatchStat(filled(1, channels))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[..., channels] -> the same shape and dtype."""
+    """Normalises x [..., channels]; the result has its shape and dtype."""
     scale, bias = self.scale[...], self.bias[...]
     if self.use_running_average:
       return _affine(x, self.mean[...], self.var[...], scale, bias, self.epsilon)
@@ -45,28 +53,37 @@ class BatchNorm(nnx.Module):
     return y
 
 
-# Jitted functions are traced once for each shape: a network normalises a hundred times, and tracing
-# takes much of the time before the first step.
+# The functions below are jitted because JAX then traces them once for each shape. A network
+# normalises a hundred times, and tracing takes much of the time before the first step.
 
 
 @jax.jit
-def _moved(running, new, momentum):
+def _moved(running: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
+  """Moves running statistics towards those of a new batch."""
   return running + momentum * (new - running)
 
 
 @functools.partial(jax.jit, static_argnums=5)
-def _affine(x, mean, var, scale, bias, epsilon):
+def _affine(
+  x: jax.Array,
+  mean: jax.Array,
+  var: jax.Array,
+  scale: jax.Array,
+  bias: jax.Array,
+  epsilon: float,
+) -> jax.Array:
+  """Normalises x [..., channels] with given statistics [channels]."""
   scale = scale * lax.rsqrt(var + epsilon)
   return (x.astype(jnp.float32) * scale + (bias - mean * scale)).astype(x.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalise(
+def _normalise_with_statistics(
   x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """x normalised with its own statistics, and these: mean and biased variance, no gradient to them.
+  """Normalises x with its own statistics; returns the result, the mean and the biased variance.
 
-  The gradient is written out: two sums and one pass over x, where autodiff takes five of each.
+  No gradient passes to the statistics. The gradient is written out, and takes two sums and one pass
+  over x, where autodiff takes five of each.
   """
   axes = tuple(range(x.ndim - 1))
   mean = jnp.mean(x, axes, dtype=jnp.float32)
@@ -76,20 +93,27 @@ def _normalise(
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _normalise_forward(x, scale, bias, epsilon):
+def _normalise_forward(
+  x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
   y, mean, var = _normalise(x, scale, bias, epsilon)
   return (y, mean, var), (x, mean, lax.rsqrt(var + epsilon), scale)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _normalise_backward(epsilon, residuals, gradients):
+def _normalise_backward(
+  epsilon: float,
+  residuals: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
+  gradients: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns the gradients of x [..., channels], scale and bias [channels]."""
   x, mean, inverse, scale = residuals
   axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
   x, dy = x.astype(jnp.float32), gradients[0].astype(jnp.float32)
   dbias = jnp.sum(dy, axes)
-  # Were x - mean the same expression in all three places that it is in, XLA would compute it once,
-  # in the forward pass, and keep it: an array of x's size. Each has a mean of its own instead, and
-  # the difference is taken where it is summed up or subtracted.
+  # If x - mean were one expression in the three places that use it, XLA would compute it once, in
+  # the forward pass, and keep it: an array of x's size. Barriers give each place a mean of its own,
+  # so that the difference is taken where it is summed or subtracted.
   mean, dbias = lax.optimization_barrier((mean, dbias))
   dscale = jnp.sum(dy * (x - mean), axes) * inverse
   mean, dscale = lax.optimization_barrier((mean, dscale))
@@ -97,4 +121,5 @@ def _normalise_backward(epsilon, residuals, gradients):
   return dx.astype(gradients[0].dtype), dscale, dbias
 
 
+_normalise = jax.custom_vjp(_normalise_with_statistics, nondiff_argnums=(3,))
 _normalise.defvjp(_normalise_forward, _normalise_backward)

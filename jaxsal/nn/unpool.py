@@ -1,32 +1,33 @@
-"""Max pooling that remembers where the maxima were, and unpooling that puts values back there.
+"""Max pooling that returns where the maxima were, and unpooling that puts values back there.
 
-Both are written with slices and selections, without a scatter: the result is the same on CPU, GPU
-and TPU also where two windows picked the same element.
+Both consist of slices and selections, without a scatter. The result is therefore the same on CPU,
+GPU and TPU, even if two pooling windows have their maximum in one element.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
 
-from jaxsal.nn.windows import Triple, elements_of_windows, windows_to_elements
+from jaxsal.nn.geometry import Triple
+from jaxsal.nn.pooling_windows import elements_of_windows, windows_to_elements
 
 
 def max_pool3d_with_switches(
   x: jax.Array, window: Triple, stride: Triple, padding: Triple = (0, 0, 0)
 ) -> tuple[jax.Array, jax.Array]:
-  """Maxima over windows in t, h, w as of `max_pool3d`, and where in its window each one is.
+  """Takes the maximum over each pooling window and says which element it is.
 
-  Among equal elements, common after a ReLU, the first in (t, h, w) scan order is the maximum, and
-  has the gradient alone, as in PyTorch.
+  Equal elements are common after a ReLU. The first of them in (t, h, w) scan order is the maximum,
+  and has the gradient alone, as in PyTorch.
 
   Args:
     x: [b, t, h, w, c].
-    window, stride, padding: in the order t, h, w; padded with -inf, sizes round down.
+    window, stride, padding: sizes in the order t, h, w. Padding is -inf; the numbers of pooling
+      windows are rounded down.
 
   Returns:
-    Pooled values [b, t', h', w', c]; switches of the same shape, int32: the element's number
-    within its window, (i * kh + j) * kw + l for the i-th, j-th and l-th along t, h and w.
+    Pooled values [b, t', h', w', c], and switches of the same shape, int32. A switch is the number
+    of the maximum within its pooling window: (i * kh + j) * kw + l for the i-th, j-th and l-th
+    element along t, h and w.
   """
   best, *others = elements_of_windows(x, window, stride, padding)
   switches = jnp.zeros(best.shape, jnp.int32)
@@ -37,7 +38,6 @@ def max_pool3d_with_switches(
   return best, switches
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def max_unpool3d(
   x: jax.Array,
   switches: jax.Array,
@@ -46,37 +46,62 @@ def max_unpool3d(
   stride: Triple,
   padding: Triple = (0, 0, 0),
 ) -> jax.Array:
-  """Puts each value where its window had the maximum; zeros elsewhere.
+  """Puts each value where its pooling window had the maximum, and zeros elsewhere.
 
-  Where overlapping windows picked the same element, the window last in (t, h, w) scan order wins
-  (what PyTorch does on CPU). As in PyTorch, every window has the gradient of the element that it
-  picked, whether its value arrived there or not.
+  If overlapping pooling windows had the same maximum, the value of the window that is last in
+  (t, h, w) scan order wins, as in PyTorch on CPU. Every value has the gradient of the element that
+  its switch names, even if another value won there, as in PyTorch.
 
   Args:
     x: [b, t', h', w', c].
-    switches: of the same shape, from `max_pool3d_with_switches`.
-    size: t, h, w of the result, the size that was pooled.
-    window, stride, padding: of the pooling.
+    switches: result of `max_pool3d_with_switches`, of x's shape.
+    size: t, h, w of the result, which is the size that was pooled.
+    window, stride, padding: sizes of the pooling.
 
   Returns:
     [b, *size, c].
   """
+  return _max_unpool(x, switches, size, window, stride, padding)
 
-  def put(y, here, x):
+
+def _max_unpool_inference(
+  x: jax.Array,
+  switches: jax.Array,
+  size: Triple,
+  window: Triple,
+  stride: Triple,
+  padding: Triple,
+) -> jax.Array:
+  def put(y: jax.Array, here: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(here, x, y)
 
   return windows_to_elements(x, switches, size, window, stride, padding, put)
 
 
-def _max_unpool3d_forward(x, switches, *geometry):
-  return max_unpool3d(x, switches, *geometry), switches
+def _max_unpool_forward(
+  x: jax.Array,
+  switches: jax.Array,
+  size: Triple,
+  window: Triple,
+  stride: Triple,
+  padding: Triple,
+) -> tuple[jax.Array, jax.Array]:
+  return _max_unpool(x, switches, size, window, stride, padding), switches
 
 
-def _max_unpool3d_backward(size, window, stride, padding, switches, dy):
+def _max_unpool_backward(
+  size: Triple,
+  window: Triple,
+  stride: Triple,
+  padding: Triple,
+  switches: jax.Array,
+  dy: jax.Array,
+) -> tuple[jax.Array, None]:
   dx = jnp.zeros(switches.shape, dy.dtype)
   for number, value in enumerate(elements_of_windows(dy, window, stride, padding)):
-    dx = jnp.where(switches == number, value, dx)  # the padding is never picked
+    dx = jnp.where(switches == number, value, dx)  # no switch names an element of the padding
   return dx, None
 
 
-max_unpool3d.defvjp(_max_unpool3d_forward, _max_unpool3d_backward)
+_max_unpool = jax.custom_vjp(_max_unpool_inference, nondiff_argnums=(2, 3, 4, 5))
+_max_unpool.defvjp(_max_unpool_forward, _max_unpool_backward)

@@ -1,34 +1,44 @@
-"""Saliency maps of a video of any length, into files."""
+"""Saliency maps of a video of any length, written into a folder."""
 
+import collections
 import contextlib
 import dataclasses
 import os
 import shutil
 import time
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-import cv2
 import numpy as np
 
 from jaxsal import console, files
 from jaxsal.data import video as video_files
 from jaxsal.errors import UserError
-from jaxsal.pictures import heat_overlay, resize_map, to_grey
-from jaxsal.prediction.predictor import Predictor, _prefetch, hear
+from jaxsal.prediction.predictor import Predictor
+from jaxsal.prediction.prefetch import prefetch
+from jaxsal.prediction.writers import MapArchive, MapImages, Overlay, PredictedFrame, Writer
 
 if TYPE_CHECKING:
-  from jaxsal.prediction.gates import Gates
+  from jaxsal.prediction.gates import Region
 
-# What `predict_file` may leave in a folder, and so what `overwrite` may delete.
+Maps = Literal["png", "npz", "both", "none"]
+
+# The files and folders that `predict_file` writes, and that `overwrite` may therefore delete.
 _OUTPUTS = {"maps", "maps.npz", "overlay.mp4", "gates.mp4", "gates.png"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What `predict_file` did: frames, seconds in all and in the network, and the folder."""
+  """The work that `predict_file` has done.
+
+  Attributes:
+    frames: number of frames.
+    seconds: seconds in all.
+    model_seconds: seconds in the network, transfers included.
+    out: the folder that was written.
+  """
 
   frames: int
   seconds: float
@@ -38,14 +48,13 @@ class Report:
 
 def predict_file(
   predictor: Predictor,
-  path: str | Path,
+  video: str | Path | video_files.VideoInfo,
   out: str | Path,
   *,
-  maps: Literal["png", "npz", "both", "none"] = "png",
+  maps: Maps = "png",
   overlay: bool = True,
   overwrite: bool = False,
-  mute: bool = False,
-  gates: "Gates | None" = None,
+  regions: "Sequence[Region] | None" = None,
 ) -> Report:
   """Writes the saliency maps of a video of any length into a folder; memory stays bounded.
 
@@ -55,140 +64,133 @@ def predict_file(
     seconds at which the frames are shown.
   - `overlay.mp4`: the video under its heat map, with its time stamps and its sound
     (`jaxsal.data.video.VideoWriter`).
-  - `gates.mp4` and `gates.png`: see `jaxsal.prediction.gates`.
+  - `gates.mp4` and `gates.png`, if the predictor was made with `gates`: the gate over the frames
+    and over time (`jaxsal.prediction.gates`).
 
-  The folder appears when it is complete. Of a damaged video the frames before the damage are
-  predicted, into a folder with `.incomplete` behind its name, and the error says so.
+  The folder appears when it is complete. If the video is damaged, the frames before the damage are
+  predicted into a folder named `<out>.incomplete`, and the error names that folder.
 
   Args:
     predictor: the compiled network.
-    path: the video.
-    out: the folder to make.
-    maps: which of the first two to write.
-    overlay: whether to write the third.
-    overwrite: whether to replace a folder that an earlier prediction has written.
-    mute: leave an audio-visual network without the video's sound.
-    gates: what shows the gate of a GFSalNet, if it is to be shown.
+    video: path of the video, or its `VideoInfo` from `jaxsal.data.video.probe`.
+    out: path of the folder to make.
+    maps: which of the first two outputs to write.
+    overlay: whether to write the third output.
+    overwrite: whether to replace the folder of an earlier prediction.
+    regions: regions of the video over which `gates.png` averages; the whole frame by default.
 
   Raises:
-    UserError: the video cannot be read or breaks off; `out` is in the way; there is nothing to
-      write.
+    UserError: the video cannot be read or is damaged, `out` is in the way, a region is not in the
+      video, or there is nothing to write.
   """
   if maps not in ("png", "npz", "both", "none"):
     raise UserError(f"maps={maps!r} is unknown: use 'png', 'npz', 'both' or 'none'.")
-  if maps == "none" and not overlay:
-    raise UserError("Nothing to write: maps='none' needs the overlay. Ask for one of them.")
-  path, out = Path(path), Path(os.path.abspath(out))
+  if maps == "none" and not overlay and not predictor.gates:
+    raise UserError("Nothing to write: maps='none' needs the overlay. Ask for maps or overlay.")
+  if regions and not predictor.gates:
+    raise UserError("regions are those of the gate's plot: they need a Predictor with gates=True.")
+  out = Path(os.path.abspath(out))
   check_free(out, overwrite)
-  info = video_files.probe(path)
+  info = video_files.probe(video)
+  for region in regions or ():
+    region.check((info.height, info.width))
   start, model_start = time.perf_counter(), predictor.model_seconds
 
   with files.replacing_folder(out) as folder:
-    sound = None if mute else hear(predictor, path)
-    frames, damage = _write(predictor, info, folder, maps, overlay, sound)
-    if gates is not None:
-      gates.write(info, folder)
-    if damage:
+    # One opening of the video cannot serve all its readers. The sound is needed before the first
+    # clip, and frames at full size would fill gigabytes while they wait for their maps; so they are
+    # decoded a second time if they are shown. Writers of video copy the sound as they go along.
+    damage = _Damage()
+    frames = 0
+    with contextlib.ExitStack() as stack:
+      writers = [
+        stack.enter_context(writer)
+        for writer in _writers(predictor, info, folder, maps, overlay, regions or ())
+      ]
+      predicted = _predicted(predictor, info, damage, any(x.needs_images for x in writers))
+      stack.enter_context(contextlib.closing(predicted))
+      total = video_files.count_frames(info)
+      bar = stack.enter_context(console.progress(info.path.name, total, unit="frames"))
+      for frame in predicted:
+        for writer in writers:
+          writer.write(frame)
+        frames = frame.number
+        bar.advance()
+    if damage.error:
       incomplete = out.with_name(out.name + ".incomplete")
       shutil.rmtree(incomplete, ignore_errors=True)
       folder.chmod(0o755)
       folder.rename(incomplete)
-      raise UserError(f"{damage} The {frames} frames before the damage are in {incomplete}.")
+      raise UserError(f"{damage.error} The {frames} frames before the damage are in {incomplete}.")
   seconds = time.perf_counter() - start
   return Report(frames, seconds, predictor.model_seconds - model_start, out)
 
 
-def _write(
+def _writers(
   predictor: Predictor,
   info: video_files.VideoInfo,
   folder: Path,
-  maps: str,
+  maps: Maps,
   overlay: bool,
-  sound: np.ndarray | None,
-) -> tuple[int, video_files.DamagedVideo | None]:
-  """Writes into `folder` what `predict_file` promises: number of frames, and what ended them."""
-  damage: list[video_files.DamagedVideo] = []
-  times: list[float] = []
-  frames = intact(video_files.read_timed_frames(info.path, predictor.size), damage)
-  png, npz = maps in ("png", "both"), maps in ("npz", "both")
-  done = 0
+  regions: "Sequence[Region]",
+) -> Iterator[Writer]:
+  if maps in ("png", "both"):
+    yield MapImages(folder / "maps")
+  if maps in ("npz", "both"):
+    yield MapArchive(folder / "maps.npz", predictor.size)
+  if overlay:
+    yield Overlay(folder / "overlay.mp4", info)
+  if predictor.gates:
+    from jaxsal.prediction.gates import GatesWriter  # brings Matplotlib
+
+    yield GatesWriter(folder, info, regions)
+
+
+def _predicted(
+  predictor: Predictor, info: video_files.VideoInfo, damage: "_Damage", with_images: bool
+) -> Generator[PredictedFrame, None, None]:
+  """Yields the frames of a video with their maps, up to where it is damaged.
+
+  Args:
+    predictor: the compiled network.
+    info: the video.
+    damage: where to note the damage.
+    with_images: whether to give the frames at their own size too.
+  """
+  size = info.height, info.width
+  times: collections.deque[Fraction] = collections.deque()  # of the frames that wait for their maps
+
+  def frames() -> Iterator[np.ndarray]:
+    for frame in damage.frames_before(video_files.read_timed_frames(info.path, predictor.size)):
+      times.append(frame.time)
+      yield frame.image
+
   with contextlib.ExitStack() as stack:
-    if png:
-      (folder / "maps").mkdir()
-    if npz:
-      archive = stack.enter_context(_MapArchive(folder / "maps.npz", predictor.size, times))
-    if overlay:
-      writer = stack.enter_context(video_files.VideoWriter(folder / "overlay.mp4", info.path))
-      # Decoded a second time: frames that wait for their maps would fill gigabytes at full size.
-      again = _prefetch(intact(video_files.read_timed_frames(info.path), []), depth=4)
-      shown = stack.enter_context(contextlib.closing(again))
-    predicted = predictor.maps(_images(frames, times), sound=sound, fps=float(info.fps))
-    stack.enter_context(contextlib.closing(predicted))
-    total = video_files.count_frames(info.path)
-    bar = stack.enter_context(console.progress(info.path.name, total, unit="frames"))
-    for done, saliency in enumerate(predicted, start=1):
-      if npz:
-        archive.add(saliency)
-      if png or overlay:
-        grey = to_grey(resize_map(saliency, (info.height, info.width)))
-      if png:
-        _, encoded = cv2.imencode(".png", grey)
-        (folder / "maps" / f"{done:05}.png").write_bytes(encoded)
-      if overlay:
-        frame = next(shown)
-        writer.write(heat_overlay(frame.image, grey), frame.time)
-      bar.advance()
-  return done, damage[0] if damage else None
+    shown = None
+    if with_images:
+      again = _Damage().frames_before(video_files.read_timed_frames(info.path))
+      shown = stack.enter_context(contextlib.closing(prefetch(again, depth=4)))
+    maps = predictor.maps(frames(), sound=predictor.hear(info), fps=float(info.fps))
+    stack.enter_context(contextlib.closing(maps))
+    for number, saliency in enumerate(maps, start=1):
+      gate = None
+      if predictor.gates:
+        saliency, gate = np.moveaxis(saliency, -1, 0)
+      image = None if shown is None else next(shown).image
+      yield PredictedFrame(number, times.popleft(), saliency, gate, size, image)
 
 
-class _MapArchive:
-  """An NPZ of maps that grows on disk: its header needs their number, known at the end only."""
+class _Damage:
+  """The error that a damaged video breaks off with; None while none was met."""
 
-  def __init__(self, path: Path, size: tuple[int, int], times: list[float]) -> None:
-    self._path, self._size, self._times = path, size, times
-    self._raw_path = path.with_suffix(".raw")
-    self._raw = self._raw_path.open("w+b")
-    self._count = 0
+  error: video_files.DamagedVideo | None = None
 
-  def add(self, saliency: np.ndarray) -> None:
-    self._raw.write(saliency.astype("<f2").tobytes())
-    self._count += 1
-
-  def __enter__(self) -> Self:
-    return self
-
-  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-    with self._raw:
-      if kind is None:
-        self._finish()
-    self._raw_path.unlink()
-
-  def _finish(self) -> None:
-    self._raw.seek(0)
-    header = {"descr": "<f2", "fortran_order": False, "shape": (self._count, *self._size)}
-    with zipfile.ZipFile(self._path, "w") as archive:
-      with archive.open("maps.npy", "w", force_zip64=True) as member:
-        np.lib.format.write_array_header_1_0(member, header)
-        shutil.copyfileobj(self._raw, member)
-      with archive.open("times.npy", "w") as member:
-        np.lib.format.write_array(member, np.asarray(self._times[: self._count], np.float64))
-
-
-def _images(frames: Iterable[video_files.Frame], times: list[float]) -> Iterator[np.ndarray]:
-  """The images of `frames`; their times go into `times`."""
-  for frame in frames:
-    times.append(float(frame.time))
-    yield frame.image
-
-
-def intact(
-  frames: Iterable[video_files.Frame], damage: list[video_files.DamagedVideo]
-) -> Iterator[video_files.Frame]:
-  """The frames before the damage, as if the video ended there; `damage` is told."""
-  try:
-    yield from frames
-  except video_files.DamagedVideo as error:
-    damage.append(error)
+  def frames_before(self, frames: Iterable[video_files.Frame]) -> Iterator[video_files.Frame]:
+    """Yields the frames before the damage, as if the video ended there."""
+    try:
+      yield from frames
+    except video_files.DamagedVideo as error:
+      self.error = error
 
 
 def check_free(out: Path, overwrite: bool) -> None:

@@ -1,15 +1,14 @@
-"""Saliency maps for whole videos: in memory for short ones, into files for any length.
+"""The compiled network that predicts the maps of videos, and the maps of a short video in memory.
 
 jax is imported where it is used, so that `import jaxsal` and `jaxsal --help` stay quick.
 """
 
 import contextlib
-import queue
-import threading
+import functools
 import time
-from collections.abc import Container, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,43 +19,40 @@ from jaxsal.data import video as video_files
 from jaxsal.data.sound import read_sound
 from jaxsal.data.transforms import resize
 from jaxsal.data.waveforms import waveform
-from jaxsal.data.windows import windows
+from jaxsal.data.windows import Padding, Target, windows
 from jaxsal.errors import UserError
 from jaxsal.pictures import resize_map
+from jaxsal.prediction.options import PredictOptions
+from jaxsal.prediction.prefetch import prefetch
 
 if TYPE_CHECKING:
-  from jaxsal.models._base import SaliencyModel
-  from jaxsal.prediction.chunks import Batch
+  from jaxsal.models import SaliencyModel
 
 T = TypeVar("T")
-Clips = dict[str, np.ndarray]  # `frames` and what else a network takes, of one clip or of several
+Arrays = dict[str, np.ndarray]  # inputs of a network by name, for one clip or a batch
 
 
 def predict(
   model: "SaliencyModel | str | Path",
   video: str | Path | np.ndarray,
-  *,
-  batch_size: int | None = None,
-  blur: float = 0.0,
-  mute: bool = False,
-  flow_from: str | Path | None = None,
-  sharing: bool = True,
+  options: PredictOptions | None = None,
+  **changes: Any,
 ) -> np.ndarray:
-  """The saliency map of every frame of a short video.
+  """Returns the saliency map of every frame of a short video.
 
-  All maps are held in memory, 4 bytes a pixel: for long videos use `predict_file`.
+  All maps are held in memory, 4 bytes a pixel: use `predict_file` for long videos.
 
   Args:
     model: a network, or the path of a model folder or of a training's workdir.
-    video: a video file, or its frames: RGB uint8 [n, H, W, 3].
-    batch_size, blur, flow_from, sharing: see `Predictor`.
-    mute: leave an audio-visual network without the video's sound. An array of frames has none.
+    video: path of a video file, or its frames: RGB uint8 [n, H, W, 3], without sound.
+    options: how to predict; the defaults of `PredictOptions` if None.
+    **changes: values for single fields of the options, as in `blur=7`.
 
   Returns:
     float32 [n, H, W] in [0, 1], at the video's own size.
 
   Raises:
-    UserError: the model or the video cannot be used; the video is damaged.
+    UserError: the model, the video or an option cannot be used, or the video is damaged.
   """
   if isinstance(video, np.ndarray):
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
@@ -64,119 +60,108 @@ def predict(
         f"video is {video.dtype} {list(video.shape)}: frames must be uint8 [n, height, width, 3], "
         "RGB, at least one."
       )
-    size = video.shape[1:3]
-  else:
-    info = video_files.probe(video)
-    size = info.height, info.width
-  options = {"batch_size": batch_size, "blur": blur, "flow_from": flow_from, "sharing": sharing}
-  predictor = Predictor(model, **options)
-  if isinstance(video, np.ndarray):
+    _, height, width, _ = video.shape
+    predictor = Predictor(model, options, **changes)
     maps = predictor.maps(resize(frame, predictor.size) for frame in video)
   else:
-    frames = video_files.read_frames(video, predictor.size)
-    sound = None if mute else hear(predictor, info.path)
-    maps = predictor.maps(frames, sound=sound, fps=float(info.fps))
-  return np.stack([resize_map(saliency, size) for saliency in maps])
+    info = video_files.probe(video)  # a bad file is found before the network is compiled
+    height, width = info.height, info.width
+    predictor = Predictor(model, options, **changes)
+    frames = video_files.read_frames(info.path, predictor.size)
+    maps = predictor.maps(frames, sound=predictor.hear(info), fps=float(info.fps))
+  return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
 
 
 class Predictor:
-  """A network compiled for prediction, once, for videos of any length.
+  """A network compiled for prediction, for videos of any length.
+
+  Compiled programs are kept for the process (`jaxsal.prediction.programs`): a second predictor for
+  the same structure of network, batch size and devices is ready at once, also with other weights.
 
   Attributes:
-    size: height and width of the frames it takes and of the maps it gives.
-    batch_size: clips that are computed together, over all devices.
-    needs_sound: whether the network hears what it sees.
-    device: what it runs on, in words.
-    compile_seconds: what compiling took.
+    options: the options that it was made with.
+    gates: whether the maps come with the gate of a GFSalNet.
+    size: height and width of the frames that it takes and of the maps that it gives.
+    batch_size: number of clips computed together, over all devices.
+    needs_sound: whether the network takes a waveform with a clip.
+    device: the devices, in words.
+    compile_seconds: seconds that compiling took.
     model_seconds: seconds spent in the network so far, transfers included.
   """
 
   def __init__(
     self,
     model: "SaliencyModel | str | Path",
+    options: PredictOptions | None = None,
     *,
-    batch_size: int | None = None,
-    blur: float = 0.0,
-    flow_from: str | Path | None = None,
-    sharing: bool = True,
+    gates: bool = False,
+    **changes: Any,
   ) -> None:
-    """Puts the network on every local device and compiles it.
+    """Puts the network on every local device and compiles it; announces the slow steps.
 
     Args:
       model: a network, or the path of a model folder or of a training's workdir.
-      batch_size: clips at a time, rounded up to a multiple of the number of devices; by default 1
-        per CPU and 8 per GPU or TPU.
-      blur: standard deviation of a Gaussian that smooths each map, in pixels of the map at the
-        network's size; 0 for none. TASED-Net's published numbers use 7 at 224 x 384.
-      flow_from: the folder of the PWC-Net that computed the optical flow which the network was
-        trained on; None where that was DIS, and for networks that take none.
-      sharing: whether neighbouring windows share what they have in common, where the network
-        allows it (see `jaxsal.prediction.chunks`). The maps are the same, sooner, for more memory.
+      options: how to predict; the defaults of `PredictOptions` if None.
+      gates: whether to give the gate of a GFSalNet with each map.
+      **changes: values for single fields of the options, as in `blur=7`.
 
     Raises:
-      UserError: `model` cannot be loaded; `batch_size` or `blur` is out of range; `flow_from` is
-        not what the network was trained with; a batch does not fit in the device's memory.
+      UserError: `model` cannot be loaded or has no gate; an option is out of range; `flow_from`
+        differs from the flow of the training; a batch does not fit in the device's memory.
     """
-    if batch_size is not None and batch_size < 1:
-      raise UserError(f"batch size {batch_size}: must be at least 1.")
-    if not 0 <= blur < np.inf:
-      raise UserError(f"blur {blur}: must be 0 (none) or a standard deviation in pixels.")
-    import jax
-    from flax import nnx
+    self.options = options = (options or PredictOptions()).with_(**changes)
+    self.gates = gates
+    network = load_network(model)
+    if gates:
+      from jaxsal.prediction.gates import check_gate
 
-    from jaxsal.models import _flow
+      check_gate(network)
+
+    import jax
+
+    from jaxsal import models
+    from jaxsal.prediction import programs
     from jaxsal.prediction.chunks import ChunkedForward
     from jaxsal.prediction.shared_windows import can_share
 
-    if isinstance(model, str | Path):
-      from jaxsal import models
-
-      model = models.load(model)
+    runtime.enable_compilation_cache()
     devices = jax.local_devices()
-    batch_size = batch_size or len(devices) * (1 if devices[0].platform == "cpu" else 8)
+    batch_size = options.batch_size or len(devices) * (1 if devices[0].platform == "cpu" else 8)
     self.batch_size = -(-batch_size // len(devices)) * len(devices)
-    self.size = tuple(model.size)
-    self.device = f"{len(devices)} x {devices[0].device_kind}"
+    height, width = network.size
+    self.size = (height, width)
     self.model_seconds = 0.0
-    self._blur = blur
-    self._length, self._target, self._padding = model.length, model.target, model.padding
-    self._samples = model.samples
+    self._length = network.length
+    self._target: Target = network.config.target
+    self._padding: Padding = network.config.padding
+    self._samples = network.samples
     self.needs_sound = bool(self._samples)
-    self._flow = _flow.of_model(model, flow_from)
+    self._flow = models.flow_of(network, options.flow_from)
 
     mesh = jax.make_mesh((len(devices),), ("data",), (jax.sharding.AxisType.Auto,), devices=devices)
     self._sharding = jax.NamedSharding(mesh, jax.P("data"))
-    graph, state = nnx.split(model)
+    self.device = programs.device_name(self._sharding)
+    structure, state = programs.split(network)
     self._state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
-
-    def forward(state: nnx.State, batch: dict[str, jax.Array]) -> jax.Array:
-      network = nnx.merge(graph, state)
-      network.eval()
-      return network.from_batch(batch)
+    spec = {
+      name: struct.update(sharding=self._sharding)
+      for name, struct in network.batch_spec(self.batch_size).items()
+    }
 
     start = time.perf_counter()
-    shapes = {"frames": ((self._length, *self.size, 3), np.uint8)}
-    if self.needs_sound:
-      shapes["waveform"] = (self._samples,), np.float32
-    if self._flow:
-      shapes["flow"] = (*self.size, 3), np.uint8
-    batch = {
-      name: jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=self._sharding)
-      for name, (shape, dtype) in shapes.items()
-    }
-    self._chunked = None
-    sharing = sharing and can_share(model)
-    unshared = ", or do without shared work (--sharing=off)" if sharing else ""
+    shares = options.sharing and can_share(network)
+    unshared = ", or do without shared work (--sharing=off)" if shares else ""
     self._too_large = (
       f"batch size {self.batch_size} does not fit in the memory of {self.device}: choose a smaller "
       f"one (--batch-size){unshared}."
     )
+    self._chunked = None
     with runtime.advice(self._too_large):
-      if sharing:
-        inputs = {name: batch[name] for name in batch if name != "frames"}
-        self._chunked = ChunkedForward(model, self._state, self.batch_size, self._sharding, inputs)
+      if shares:
+        self._chunked = ChunkedForward(structure, self._state, spec, self._sharding)
       else:
-        self._forward = jax.jit(forward).lower(self._state, batch).compile()
+        program = programs.of_clips(structure, self.batch_size, self._sharding, gates)
+        self._forward = program.lower(self._state, spec).compile()
     runtime.trim()
     self.compile_seconds = time.perf_counter() - start
 
@@ -188,55 +173,69 @@ class Predictor:
     sound: np.ndarray | None = None,
     fps: float = 25.0,
   ) -> Generator[np.ndarray, None, None]:
-    """One map per target frame, in order, as they become ready.
+    """Yields one map per target frame, in order, as they become ready.
 
-    `frames` is read in one thread and the network runs in another, both a little ahead of whoever
-    takes the maps. 2 T frames and three batches of clips, or of chunks of T clips that share their
-    work (`jaxsal.prediction.chunks`), are held at most.
+    One thread reads `frames` and another runs the network, both a little ahead of the consumer. At
+    most 2 T frames and three batches are held, of clips or of chunks (`jaxsal.prediction.chunks`).
 
     Args:
       frames: RGB uint8 [*size, 3].
       targets: numbers of the frames that get a map; all by default.
-      sound: what an audio-visual network hears, from `jaxsal.data.sound.read_sound`; None is
-        silence. Other networks ignore it.
-      fps: frames per second, which tell where in the sound a frame is.
+      sound: samples from `jaxsal.data.sound.read_sound`, for an audio-visual network; None for
+        silence. Other networks, and predictors with the option `mute`, ignore them.
+      fps: frames per second, which place a frame in the sound.
 
     Yields:
-      float32 [*size] in [0, 1].
+      float32 [*size] in [0, 1]; with `gates` float32 [*size, 2], the map and P, the weight of
+      appearance.
 
     Raises:
       UserError: a batch does not fit in the device's memory.
     """
-    if self._chunked:
-      batches = self._chunked_batches(frames, targets, sound, fps)
+    sound = None if self.options.mute else sound
+    hear = functools.partial(self._waveform, sound=sound, fps=fps)
+    if self._chunked is not None:
+      clips = clips_of(frames, self._length, self._target, self._padding)
+      chunks = prefetch(self._chunked.batches(clips, targets, hear), depth=1)
+      computed = self._computed(chunks, self._chunked)
     else:
-      batches = self._batches(frames, targets, sound, fps)
-    batches = _prefetch(batches, depth=1)
-    with contextlib.closing(_prefetch(self._run(batches), depth=2 * self.batch_size)) as maps:
+      computed = self._computed(prefetch(self._batches(frames, targets, hear), depth=1), self._run)
+    with contextlib.closing(prefetch(computed, depth=2 * self.batch_size)) as maps:
       yield from maps
+
+  def hear(self, video: video_files.VideoInfo) -> np.ndarray | None:
+    """Reads the sound of a video for `maps` if the network takes it; says so if there is none."""
+    if not self.needs_sound or self.options.mute:
+      return None
+    sound = read_sound(video.path) if video.has_audio else None
+    if sound is None:
+      console.say(f"{video.path}: no sound track, or an empty one: taken as silence")
+    return sound
+
+  def _waveform(self, window: np.ndarray, *, sound: np.ndarray | None, fps: float) -> Arrays:
+    """Returns the waveform of a window, by name, for networks that take one."""
+    if not self.needs_sound:
+      return {}
+    return {"waveform": waveform(sound, window / fps, fps, self._samples)}
 
   def _batches(
     self,
     frames: Iterable[np.ndarray],
     targets: Container[int] | None,
-    sound: np.ndarray | None,
-    fps: float,
-  ) -> Iterator[tuple[Clips, int]]:
-    """What the network takes, of which the first n clips count, and n."""
-    clips = []
-    if self._flow:
-      frames = optical_flow.with_neighbours(frames)
-    clip_of_every_frame = clips_of(frames, self._length, self._target, self._padding)
-    for number, (row, images) in enumerate(clip_of_every_frame):
+    hear: Callable[[np.ndarray], Arrays],
+  ) -> Iterator[tuple[Arrays, int]]:
+    """Yields batches of clips with their numbers of clips; the last clip is repeated as needed."""
+    clips: list[Arrays] = []
+    source: Iterable[Any] = frames if self._flow is None else optical_flow.with_neighbours(frames)
+    clip_of_every_frame = clips_of(source, self._length, self._target, self._padding)
+    for number, (window, images) in enumerate(clip_of_every_frame):
       if targets is not None and number not in targets:
         continue
-      clip = {}
-      if self._flow:
+      clip = hear(window)
+      if self._flow is not None:  # then a clip is a single frame, here with its neighbour
         (pair,) = images
         clip["flow"], images = optical_flow.motion_image(pair, self._flow), [pair.frame]
       clip["frames"] = np.stack(images)
-      if self.needs_sound:
-        clip["waveform"] = waveform(sound, row / fps, fps, self._samples)
       clips.append(clip)
       if len(clips) == self.batch_size:
         yield _stack(clips), len(clips)
@@ -244,41 +243,32 @@ class Predictor:
     if clips:
       yield _stack(clips + [clips[-1]] * (self.batch_size - len(clips))), len(clips)
 
-  def _chunked_batches(
-    self,
-    frames: Iterable[np.ndarray],
-    targets: Container[int] | None,
-    sound: np.ndarray | None,
-    fps: float,
-  ) -> "Iterator[Batch]":
-    """The same for windows that share their work."""
-
-    def inputs(row: np.ndarray) -> Clips:
-      if not self.needs_sound:
-        return {}
-      return {"waveform": waveform(sound, row / fps, fps, self._samples)}
-
-    clips = clips_of(frames, self._length, self._target, self._padding)
-    return self._chunked.batches(clips, targets, inputs)
-
-  def _run(
-    self, batches: "Generator[tuple[Clips, int] | Batch, None, None]"
-  ) -> Iterator[np.ndarray]:
-    with contextlib.closing(batches):
-      for batch in batches:
-        for maps in self._timed(self._chunked(batch) if self._chunked else self._plain(*batch)):
-          for saliency in maps:
-            if self._blur:
-              saliency = cv2.GaussianBlur(saliency, (0, 0), self._blur)
-            yield saliency
-
-  def _plain(self, clips: Clips, count: int) -> Iterator[np.ndarray]:
+  def _run(self, batch: tuple[Arrays, int]) -> Iterator[np.ndarray]:
+    """Yields the maps of a batch of clips."""
     import jax
 
+    clips, count = batch
     yield np.asarray(self._forward(self._state, jax.device_put(clips, self._sharding)))[:count]
 
+  def _computed(
+    self, batches: Generator[T, None, None], compute: Callable[[T], Iterator[np.ndarray]]
+  ) -> Iterator[np.ndarray]:
+    """Yields the finished maps of all batches one by one."""
+    with contextlib.closing(batches):
+      for batch in batches:
+        for maps in self._timed(compute(batch)):
+          yield from map(self._blurred, maps)
+
+  def _blurred(self, saliency: np.ndarray) -> np.ndarray:
+    if not self.options.blur:
+      return saliency
+    if self.gates:
+      blurred = cv2.GaussianBlur(saliency[..., 0].copy(), (0, 0), self.options.blur)
+      return np.stack([blurred, saliency[..., 1]], axis=-1)
+    return cv2.GaussianBlur(saliency, (0, 0), self.options.blur)
+
   def _timed(self, maps: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same; what computing them takes goes into `model_seconds`."""
+    """Passes maps on, and adds the seconds that computing them takes to `model_seconds`."""
     while True:
       start = time.perf_counter()
       with runtime.advice(self._too_large):
@@ -289,39 +279,51 @@ class Predictor:
       yield part
 
 
-def hear(predictor: Predictor, path: Path) -> np.ndarray | None:
-  """A video's sound, if the network needs it; says so where there is none."""
-  if not predictor.needs_sound:
-    return None
-  sound = read_sound(path)
-  if sound is None:
-    text = f"{path}: no sound track, or an empty one: taken as silence"
-    console.console.print(text, highlight=False, markup=False, soft_wrap=True)
-  return sound
+def load_network(model: "SaliencyModel | str | Path") -> "SaliencyModel":
+  """Returns a network, loaded if `model` is a path."""
+  if not isinstance(model, str | Path):
+    return model
+  console.say(f"loading {model}")  # before the imports, which take seconds
+  from jaxsal import models
+
+  network = models.load(model)
+  if not isinstance(network, models.SaliencyModel):
+    raise UserError(
+      f"{model} holds a {type(network).__name__}, which predicts no saliency: name the folder of a "
+      "saliency network."
+    )
+  return network
 
 
-def _stack(clips: list[Clips]) -> Clips:
+def _stack(clips: list[Arrays]) -> Arrays:
   return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
 
 
 def clips_of(
-  frames: Iterable[np.ndarray], length: int, target: str, padding: str
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-  """The clip of every frame of a video that is read as it goes, by `jaxsal.data.windows`.
+  frames: Iterable[T], length: int, target: Target, padding: Padding
+) -> Iterator[tuple[np.ndarray, list[T]]]:
+  """Yields the clip of every frame of a video while the video is being read.
 
-  How many frames there are is known at the end only. It matters to short videos, and to windows
-  that would leave the video at its end; a window reaches at most T - 1 frames past its target.
-  So a clip is given out as soon as 2 T - 1 frames and the T - 1 frames behind its target are there.
+  The windows are those of `jaxsal.data.windows`. They depend on the number of frames, which is
+  known at the end only, in two cases: if the video is shorter than 2 T - 1 frames, and if a window
+  would run past the end. A window reaches at most T - 1 frames past its target. So a clip is
+  yielded as soon as 2 T - 1 frames, and T - 1 frames after its target, have been read; the
+  remaining clips follow when the video has ended.
+
+  Args:
+    frames: frames of the video.
+    length: T, the number of frames in a clip.
+    target, padding: as for `jaxsal.data.windows.windows`.
 
   Yields:
-    The numbers of T frames, and these frames; at most 2 T are held.
+    A window of T frame numbers and the list of these frames. At most 2 T frames are held.
   """
-  held: dict[int, np.ndarray] = {}
+  held: dict[int, T] = {}
   seen = done = 0
 
-  def clip() -> tuple[np.ndarray, list[np.ndarray]]:
-    (row,) = windows(seen, length, target, padding, targets=[done])
-    return row, [held[i] for i in row]
+  def clip() -> tuple[np.ndarray, list[T]]:
+    (window,) = windows(seen, length, target, padding, targets=[done])
+    return window, [held[i] for i in window]
 
   for frame in frames:
     held[seen] = frame
@@ -333,41 +335,3 @@ def clips_of(
   while done < seen:
     yield clip()
     done += 1
-
-
-def _prefetch(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-  """Takes `items` in a thread, up to `depth` ahead; what it raises is raised here, in its turn."""
-  ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-  stop, end = threading.Event(), StopIteration()
-
-  def put(item: T | None, error: BaseException | None = None) -> None:
-    while not stop.is_set():
-      with contextlib.suppress(queue.Full):
-        return ready.put((item, error), timeout=0.1)
-
-  def work() -> None:
-    try:
-      for item in items:
-        put(item)
-        if stop.is_set():
-          break
-      put(None, end)
-    except BaseException as error:  # carried over to the consumer
-      put(None, error)
-    finally:
-      if isinstance(items, Generator):
-        items.close()
-
-  thread = threading.Thread(target=work, daemon=True)
-  thread.start()
-  try:
-    while True:
-      item, error = ready.get()
-      if error is end:
-        return
-      if error is not None:
-        raise error
-      yield item
-  finally:
-    stop.set()
-    thread.join()

@@ -1,43 +1,46 @@
-"""S3D for windows in a row, which have most steps in common: the same stages, for less work.
+"""S3D for windows in a row: the same stages as for each window alone, for less work.
 
-Where a window ends, its features see zeros: in base1, these are 5 of the T/2 steps, in base2 9. All
-other steps are what the neighbouring windows have for the same frames. So N windows in a row are
-run as one long clip, and each window adds its own ends. From base3 on, where hardly a step is free
-of the ends, every window is computed for itself.
+Neighbouring windows have most steps of their features in common. A window's features see zeros past
+its ends. In base1 this concerns 5 of the T/2 steps, in base2 9. All other steps equal those of the
+neighbouring windows for the same frames. So N windows in a row run as one long clip, and each
+window adds its own ends. From base3 on, where hardly a step is free of the ends, every window is
+computed by itself.
 
 The stem halves the frame rate: windows that begin at even frames have no step in common with those
-that begin at odd ones. The long clip has these two phases; in each, all layers up to base2 have
-stride 1 in time, and windows slide by one step.
+that begin at odd frames. The long clip therefore has two phases. In each phase, all layers up to
+base2 have stride 1 in time, and windows slide by one step.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxsal import nn
-from jaxsal.models import s3d
-from jaxsal.models._base import SaliencyModel
+from jaxsal.models import SaliencyModel, s3d
 
-# Steps of base2 that see an end of the window: the first 5 and the last 4.
+# Number of steps of base2 that see an end of the window: the first 5 and the last 4.
 _END_STEPS = 9
 _UNPADDED = (0, 0, 0)
 
-# First and last steps of windows, each [b, t, h, w, c]: those that see an end.
+# The first and the last steps of windows, which see an end: [b, t, h, w, c] each.
 Ends = tuple[jax.Array, jax.Array]
+Features = TypeVar("Features", jax.Array, Ends)
 Layer = Callable[[jax.Array], jax.Array]
 
 
 class Shared(NamedTuple):
-  """What N windows of T frames have in common.
+  """The features that N windows of T frames have in common.
 
   Attributes:
-    frames: each frame behind the stem's convolution over space [1, N + T - 1, h/2, w/2, c].
-    inputs: of each later layer over time, in the order of `_from_stem`: [2, s, h', w', c]. Step i
-      of phase r is the first that sees no end of window 2 i + r.
-    base1, base2: the same for the stages.
+    frames: features of each frame after the stem's convolution over space,
+      [1, N + T - 1, h/2, w/2, c].
+    inputs: input of each later layer over time, in the order of `_from_stem`: [2, s, h', w', c].
+      Step i of phase r is the first step of window 2 i + r that sees no end.
+    base1: steps of base1 that see no end, numbered as in `inputs`.
+    base2: steps of base2 that see no end, numbered as in `inputs`.
   """
 
   frames: jax.Array
@@ -47,13 +50,18 @@ class Shared(NamedTuple):
 
 
 def can_share(model: SaliencyModel) -> bool:
-  """Whether the network is one on S3D, and its windows are long enough to have steps in common."""
+  """Returns whether a network is built on S3D and has windows long enough to share steps."""
   on_s3d = isinstance(getattr(model, "encoder", None), s3d.Encoder)
   return on_s3d and hasattr(model, "from_stages") and model.length // 2 > _END_STEPS
 
 
 def share(encoder: s3d.Encoder, frames: jax.Array) -> Shared:
-  """Normalised frames [N + T - 1, h, w, 3] of N windows, N and T even -> what these share."""
+  """Computes the features that N windows share from their frames, for even N and T.
+
+  Args:
+    encoder: the network's encoder.
+    frames: normalised frames [N + T - 1, h, w, 3].
+  """
   stem, inputs = encoder.conv_1a, []
 
   def over_time(layer: Layer, x: jax.Array, padding: float) -> jax.Array:
@@ -62,18 +70,19 @@ def share(encoder: s3d.Encoder, frames: jax.Array) -> Shared:
     return layer(x)
 
   frames = stem.over_space(frames[None])
-  # The first window's first two steps see its end; of the third, the kernel begins at frame 1.
+  # The first window's first two steps see its end; for its third step, the kernel begins at
+  # frame 1.
   phases = [stem.over_time(frames[:, begin:], _UNPADDED) for begin in (1, 2)]
   base1, base2 = _from_stem(encoder, jnp.concatenate(phases), over_time)
   return Shared(frames, inputs, base1, base2)
 
 
 def stages(encoder: s3d.Encoder, shared: Shared, windows: jax.Array, length: int) -> s3d.Stages:
-  """The encoder's outputs for windows, as if they were clips of a batch.
+  """Returns the encoder's outputs for windows, as if they were the clips of a batch.
 
   Args:
-    encoder: the one that `shared` is from.
-    shared: by N windows.
+    encoder: the encoder that computed `shared`.
+    shared: features that N windows share.
     windows: int32 [b], numbers in 0 .. N - 1.
     length: T.
   """
@@ -93,19 +102,30 @@ def stages(encoder: s3d.Encoder, shared: Shared, windows: jax.Array, length: int
   def whole(ends: Ends, x: jax.Array) -> jax.Array:
     return jnp.concatenate([ends[0], _cut(x, phase, first, between(ends)), ends[1]], axis=1)
 
-  # The stem's kernel of 7 frames and stride 2: two steps see the window's begin, one its end.
+  def stem_over_time(x: jax.Array, zeros: tuple[int, int]) -> jax.Array:
+    padded = jnp.pad(x, [(0, 0), zeros, (0, 0), (0, 0), (0, 0)])
+    return stem.over_time(padded, _UNPADDED)
+
+  # The stem's kernel has 7 frames and stride 2: two steps see the begin of the window, one its end.
   begin = _cut(shared.frames, 0 * windows, windows, 6)
   end = _cut(shared.frames, 0 * windows, windows + (length - 5), 5)
-  ends = (
-    stem.over_time(jnp.pad(x, [(0, 0), zeros, (0, 0), (0, 0), (0, 0)]), _UNPADDED)
-    for x, zeros in ((begin, (3, 0)), (end, (0, 2)))
-  )
-  base1, base2 = _from_stem(encoder, tuple(ends), over_time)
+  ends = stem_over_time(begin, (3, 0)), stem_over_time(end, (0, 2))
+  base1, base2 = _from_stem(encoder, ends, over_time)
   return encoder.deep(whole(base1, shared.base1), whole(base2, shared.base2))
 
 
 def _cut(x: jax.Array, phase: jax.Array, first: jax.Array, steps: int) -> jax.Array:
-  """x [phases, t, h, w, c] -> [b, steps, h, w, c], from each window's phase and first step on."""
+  """Cuts steps of each window, from its phase and first step on.
+
+  Args:
+    x: [phases, t, h, w, c].
+    phase: phases of the windows [b].
+    first: first steps of the windows [b].
+    steps: number of steps.
+
+  Returns:
+    [b, steps, h, w, c].
+  """
 
   def cut(phase: jax.Array, first: jax.Array) -> jax.Array:
     return lax.dynamic_slice(x, (phase, first, 0, 0, 0), (1, steps, *x.shape[2:]))[0]
@@ -114,26 +134,30 @@ def _cut(x: jax.Array, phase: jax.Array, first: jax.Array, steps: int) -> jax.Ar
 
 
 def _from_stem(
-  encoder: s3d.Encoder,
-  x: jax.Array | Ends,
-  over_time: Callable[[Layer, jax.Array | Ends, float], jax.Array | Ends],
-) -> tuple[jax.Array | Ends, jax.Array | Ends]:
-  """`Encoder.shallow` from the stem's output on: base1 and base2, of the shared steps or of ends.
+  encoder: s3d.Encoder, x: Features, over_time: Callable[[Layer, Features, float], Features]
+) -> tuple[Features, Features]:
+  """Computes base1 and base2 as `Encoder.shallow` does, for shared steps or for ends.
 
-  A layer over space does the same everywhere. A layer over time, which makes one step of three, is
-  handed to `over_time` with its input and what pads this.
+  A layer over space does the same everywhere. A layer over time makes one step from three; it is
+  given to `over_time`, with its input and the value that pads this input.
+
+  Args:
+    encoder: the network's encoder.
+    x: output of the stem.
+    over_time: function that applies a layer over time.
   """
 
-  def each(layer: Callable[..., jax.Array], *xs: jax.Array | Ends) -> jax.Array | Ends:
+  def each(layer: Callable[..., jax.Array], *xs: Features) -> Any:
     return jax.tree.map(layer, *xs)
 
-  def separable(unit: s3d.SepConv, x: jax.Array | Ends) -> jax.Array | Ends:
+  def separable(unit: s3d.SepConv, x: Features) -> Features:
     return over_time(lambda x: unit.over_time(x, _UNPADDED), each(unit.over_space, x), 0.0)
 
-  def mixed(block: s3d.Mixed, x: jax.Array | Ends) -> jax.Array | Ends:
+  def mixed(block: s3d.Mixed, x: Features) -> Features:
     pooled = each(lambda x: nn.max_pool3d(x, (1, 3, 3), (1, 1, 1), (0, 1, 1)), x)
     pooled = over_time(lambda x: nn.max_pool3d(x, (3, 1, 1), (1, 1, 1)), pooled, -jnp.inf)
-    # What mixes no steps keeps the middle one of three, so that all branches have the same steps.
+    # A branch without a layer over time keeps the middle step of three, so that all branches have
+    # the same steps.
     branches = [
       over_time(lambda x: x[:, 1:-1], each(block.branch0, x), 0.0),
       separable(block.branch1, each(block.branch1_reduce, x)),
@@ -142,7 +166,7 @@ def _from_stem(
     ]
     return each(lambda *branches: jnp.concatenate(branches, axis=-1), *branches)
 
-  def halve(x: jax.Array | Ends) -> jax.Array | Ends:
+  def halve(x: Features) -> Features:
     return each(lambda x: nn.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)), x)
 
   base1 = separable(encoder.conv_2c, each(encoder.conv_2b, halve(x)))

@@ -1,1 +1,1 @@
-"""TFDS builders, one folder per dataset."""
+"""TFDS builders, one folder per data set."""

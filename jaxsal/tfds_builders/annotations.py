@@ -1,8 +1,8 @@
-"""Reading a downloaded video with its density maps and fixations, frame by frame.
+"""Reads a downloaded video with its densities and fixations, frame by frame.
 
-DHF1K, Hollywood-2 and UCF-Sports come in one form: a folder of frames or a video file, `maps/*.png`
-(densities), `fixation/*.png` (binary), and `fixation/maps/*.mat` (the same, variable `I`). The PNG
-files are preferred: they are lossless and smaller; MATLAB's are read where there is no PNG.
+DHF1K, Hollywood-2 and UCF-Sports have one layout: a folder of frames or a video file, `maps/*.png`
+(densities), `fixation/*.png` (binary) and `fixation/maps/*.mat` (the same fixations, variable `I`).
+The PNG files are lossless and smaller; the MATLAB files are read only if there are no PNG files.
 """
 
 import dataclasses
@@ -23,18 +23,18 @@ _JPEG = (".jpg", ".jpeg")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recording:
-  """A video as it lies in the downloaded folder.
+  """A video in the downloaded folder.
 
   Attributes:
-    name: the data set's own name of the video.
-    frames: how many there are.
-    images: a folder of frames, or a video file.
-    maps: folder of the densities; None where they are not public.
-    fixations: folder of the fixations, PNG or MATLAB files; None where they are not public.
+    name: the data set's name of the video.
+    frames: number of frames.
+    images: folder of frames, or video file.
+    maps: folder of the densities; None if they are not public.
+    fixations: folder or file of the fixations; None if they are not public.
     fps: frames per second.
-    gaze: the files that say who looked where, if there are any: a raw record per observer (see
-      `read_gaze`), or what the set has instead.
-    sound: a file with the sound track, where there is one.
+    gaze: files with the gaze of single observers, in the data set's own format (for DHF1K see
+      `read_gaze`); empty if there are none.
+    sound: file with the sound track; None if there is none.
   """
 
   name: str
@@ -48,15 +48,15 @@ class Recording:
 
 
 class Frame(NamedTuple):
-  """A frame and what people did.
+  """A frame with its annotation.
 
   Attributes:
     image: RGB uint8 [h, w, 3].
-    jpeg: the file's bytes, if it was a JPEG.
-    density: float32 [h, w], any positive scale.
-    density_png: the file's bytes, if it was a PNG.
+    jpeg: bytes of the frame's file; None if that is not a JPEG.
+    density: float32 [h, w], on any positive scale.
+    density_png: bytes of the density's file; None if that is not a PNG.
     fixations: float32 [n, 2], (x, y) in pixels.
-    gaze: float32 [n, 3], (x, y, observer), where it is known.
+    gaze: float32 [n, 3], (x, y, observer); empty if it is not known.
   """
 
   image: np.ndarray
@@ -75,15 +75,15 @@ def find(
   problems: list[str],
   gaze: tuple[pathlib.Path, ...] = (),
 ) -> Recording | None:
-  """An annotated video, or None and a line in `problems` if something of it is missing.
+  """Finds an annotated video; returns None if a part of it is missing.
 
   Args:
-    name: of the video.
-    folder: the annotation's: it holds `maps` and `fixation`.
-    images: the frames' folder, or the video file.
+    name: name of the video.
+    folder: folder of the annotation, with `maps` and `fixation` in it.
+    images: folder of the frames, or video file.
     fps: frames per second.
-    problems: gets the lines.
-    gaze: files of raw gaze records.
+    problems: receives a line if a part is missing.
+    gaze: files with the gaze of single observers.
   """
   maps, fixations = folder / "maps", folder / "fixation"
   for path in (images, maps, fixations):
@@ -114,7 +114,7 @@ def find(
 
 
 def find_all(folder: pathlib.Path, fps: float, problems: list[str]) -> list[Recording]:
-  """The annotated videos in the sub-folders of `folder`, each with its `images`; see `find`."""
+  """Finds the annotated videos in the sub-folders of `folder`, each with its `images`."""
   if not folder.is_dir():
     problems.append(f"{folder} is missing")
     return []
@@ -127,37 +127,41 @@ def find_all(folder: pathlib.Path, fps: float, problems: list[str]) -> list[Reco
 
 
 def read(recording: Recording) -> Iterator[Frame]:
-  """The frames of a video, decoded and checked.
+  """Yields the frames of a video, decoded and checked.
 
   Raises:
-    UserError: a file cannot be read or does not fit the others; it is named.
+    UserError: a file cannot be read or does not fit the others.
   """
   if recording.images.is_dir():
     images = _read_folder(recording.images)
   else:
     images = ((image, None, None) for image in video.read_frames(recording.images))
-  unknown = [None] * recording.frames
-  maps = files(recording.maps, *_IMAGES) if recording.maps else unknown
-  points = files(recording.fixations, ".png", ".mat") if recording.fixations else unknown
+  maps = points = None
+  if recording.maps and recording.fixations:
+    maps = files(recording.maps, *_IMAGES)
+    points = files(recording.fixations, ".png", ".mat")
   gaze = read_gaze(recording.gaze, recording.frames, recording.fps)
   count, size = 0, None
   for image, jpeg, path in images:
     size = size or image.shape[:2]
     check_size(image[..., 0], size, path or recording.images, "the video's first frame")
     if count < recording.frames:
-      yield _read_annotation(image, jpeg, path, maps[count], points[count], gaze[count])
+      density, png, fixations = np.zeros(size, np.float32), None, np.zeros((0, 2), np.float32)
+      if maps and points:
+        density, png, fixations = _read_annotation(size, path, maps[count], points[count])
+      yield Frame(image, jpeg, density, png, fixations, _on_frame(gaze[count], size))
     count += 1
   if count != recording.frames:
     raise UserError(
       f"{recording.images} has {count} frames, {recording.maps or 'its header'} says"
-      f" {recording.frames}"
+      f" {recording.frames}."
     )
 
 
 def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
-  """The files of a folder with one of these suffixes, by name; none if there is no folder.
+  """Returns the files of a folder with one of these suffixes, by name; none without the folder.
 
-  Hidden ones, which other systems leave beside the true ones, do not count.
+  Hidden files, which other systems leave in folders, are left out.
   """
   if not folder.is_dir():
     return []
@@ -166,13 +170,16 @@ def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
 
 
 def resize(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-  """Resizes to (height, width); None keeps the size."""
+  """Resizes an image to (height, width); None keeps its size."""
   return image if size is None else transforms.resize(image, size)
 
 
 def size_of(encoded: bytes) -> tuple[int, int]:
-  """Height and width of an encoded image."""
-  return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED).shape[:2]
+  """Returns height and width of an encoded image."""
+  image = transforms.decode(encoded, cv2.IMREAD_UNCHANGED)
+  if image is None:
+    raise ValueError("The bytes are no image that OpenCV can decode.")
+  return image.shape[0], image.shape[1]
 
 
 def _read_folder(
@@ -185,32 +192,46 @@ def _read_folder(
 
 
 def _read_annotation(
-  image: np.ndarray,
-  jpeg: bytes | None,
+  size: tuple[int, int],
   path: pathlib.Path | None,
-  map_path: pathlib.Path | None,
-  fixation_path: pathlib.Path | None,
-  gaze: np.ndarray,
-) -> Frame:
-  size = image.shape[:2]
-  density, png, fixations = np.zeros(size, np.float32), None, np.zeros((0, 2), np.float32)
-  if map_path is not None:
-    if path is not None and path.stem != map_path.stem:
-      raise UserError(f"{path} stands where {map_path} says {map_path.stem}: a frame is missing")
-    density, png = read_density(map_path, size)
-  if fixation_path is not None:
-    if fixation_path.stem != map_path.stem:
-      raise UserError(f"{fixation_path} stands where {map_path.name} wants its fixations")
-    fixated = _read_fixations(fixation_path)
-    check_size(fixated, size, fixation_path)
-    fixations = points_of(fixated)
-  gaze = gaze * np.float32([size[1] / 640, size[0] / 360, 1])
-  inside = transforms.inside(gaze[:, :2], size)
-  return Frame(image, jpeg, density, png, fixations, gaze[inside])
+  map_path: pathlib.Path,
+  fixation_path: pathlib.Path,
+) -> tuple[np.ndarray, bytes | None, np.ndarray]:
+  """Reads the density of a frame, its bytes if it is a PNG, and the fixations.
+
+  Args:
+    size: height and width of the frame.
+    path: file of the frame; None if it is part of a video file.
+    map_path: file of the density.
+    fixation_path: file of the fixations.
+  """
+  if path is not None and path.stem != map_path.stem:
+    raise UserError(
+      f"{path} is in the place of the frame of {map_path}: a frame is missing, or there are"
+      " frames without densities."
+    )
+  density, png = read_density(map_path, size)
+  if fixation_path.stem != map_path.stem:
+    raise UserError(
+      f"{fixation_path} is in the place of the fixations of {map_path.name}: a file is missing."
+    )
+  fixated = _read_fixations(fixation_path)
+  check_size(fixated, size, fixation_path)
+  return density, png, points_of(fixated)
+
+
+def _on_frame(gaze: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Moves gaze [n, 3] from a frame of 640 x 360 pixels to one of `size`; drops points outside."""
+  gaze = gaze * np.asarray([size[1] / 640, size[0] / 360, 1], np.float32)
+  return gaze[transforms.inside(gaze[:, :2], size)]
 
 
 def read_density(path: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray, bytes | None]:
-  """The density of a frame of this size, float32 [h, w], and the file's bytes if it is a PNG."""
+  """Reads the density of a frame of this size.
+
+  Returns:
+    float32 [h, w], and the file's bytes if it is a PNG.
+  """
   data = path.read_bytes()
   density = decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, path)
   check_size(density, size, path)
@@ -218,13 +239,13 @@ def read_density(path: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray,
 
 
 def points_of(fixated: np.ndarray) -> np.ndarray:
-  """The middles of the pixels of a map [h, w] that are not 0: float32 [n, 2], (x, y)."""
+  """Returns the centres of the pixels of [h, w] that are not 0: float32 [n, 2], (x, y)."""
   y, x = np.nonzero(fixated)
   return np.stack([x, y], axis=1).astype(np.float32) + 0.5
 
 
 def _read_fixations(path: pathlib.Path) -> np.ndarray:
-  """Where somebody looked: [h, w], not 0 there."""
+  """Reads fixations as [h, w]: fixated pixels are not 0."""
   if path.suffix.lower() != ".mat":
     return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE, path)
   (fixated,) = read_mat(path, "I")
@@ -232,54 +253,66 @@ def _read_fixations(path: pathlib.Path) -> np.ndarray:
 
 
 def read_mat(path: pathlib.Path, *names: str) -> list[Any]:
-  """Variables of a MATLAB file; structures are dictionaries, and axes of length 1 are gone.
+  """Reads variables of a MATLAB file.
+
+  Structures become dictionaries, and axes of length 1 are removed.
 
   Raises:
-    UserError: the file cannot be read, or lacks one of them.
+    UserError: the file cannot be read, or lacks a variable.
   """
   try:
     variables = scipy.io.loadmat(path, simplify_cells=True)
-  except Exception as error:  # scipy has many
-    raise UserError(f"{path} is not a MATLAB file, or is damaged ({error})") from error
+  except Exception as error:  # SciPy raises errors of many types.
+    raise UserError(f"{path} is not a MATLAB file, or is damaged ({error}).") from error
   for name in names:
     if name not in variables:
       there = [other for other in variables if not other.startswith("__")]
-      raise UserError(f"{path} has no variable {name}; it has {', '.join(there) or 'none'}")
+      raise UserError(f"{path} has no variable {name}; it has {', '.join(there) or 'none'}.")
   return [variables[name] for name in names]
 
 
 def decode(data: bytes, flags: int, path: pathlib.Path) -> np.ndarray:
-  """An encoded image; `path` is named if it cannot be decoded."""
+  """Decodes an image.
+
+  Args:
+    data: the encoded image.
+    flags: OpenCV's IMREAD_... flags.
+    path: the image's file, for the error.
+
+  Raises:
+    UserError: the image cannot be decoded.
+  """
   image = transforms.decode(data, flags)
   if image is None:
-    raise UserError(f"{path} cannot be decoded ({len(data)} bytes)")
+    raise UserError(f"{path} cannot be decoded ({len(data)} bytes).")
   return image
 
 
 def check_size(
   image: np.ndarray, size: tuple[int, int], path: pathlib.Path, other: str = "its frame"
 ) -> None:
-  """Raises UserError if the image of `path` has another height and width than `other`."""
+  """Raises UserError if an image [h, w] differs in size from `other`, which has `size`."""
   if image.shape != tuple(size):
     shape = " x ".join(map(str, image.shape))
-    raise UserError(f"{path} is {shape}, {other} is {size[0]} x {size[1]}")
+    raise UserError(f"{path} is {shape}, {other} is {size[0]} x {size[1]} (height x width).")
 
 
 def read_gaze(paths: tuple[pathlib.Path, ...], frames: int, fps: float) -> list[np.ndarray]:
-  """Where each observer looked at each frame, from DHF1K's raw records.
+  """Reads the gaze of each observer at each frame from DHF1K's raw gaze files.
 
-  A record has a line per sample: time in microseconds, x and y on a screen of 1440 x 900 pixels,
-  and the event, which begins with F during a fixation. The video filled the screen's width, with
-  bars above and below. An observer's gaze at a frame is the first fixating sample while it is
-  shown; the record is taken to begin with the video.
+  A file has one line per sample: the time in microseconds, x and y on a screen of 1440 x 900
+  pixels, and the event, which begins with F during a fixation. The video filled the screen's width,
+  with bars above and below. An observer's gaze at a frame is the first sample of a fixation while
+  the frame is shown. The file is taken to begin with the video.
 
   Args:
-    paths: a file per observer, named after their number: P001_Trail0001.txt.
+    paths: one file per observer, named after the observer's number, as in P001_Trail0001.txt.
     frames: number of frames.
     fps: frames per second.
 
   Returns:
-    Per frame, float32 [n, 3]: x and y in pixels of a frame of 640 x 360, and the observer's number.
+    One float32 [n, 3] per frame: x and y in pixels of a frame of 640 x 360 (width x height), and
+    the observer's number.
   """
   found: list[list[tuple[float, float, float]]] = [[] for _ in range(frames)]
   scale = 640 / 1440
@@ -297,4 +330,4 @@ def read_gaze(paths: tuple[pathlib.Path, ...], frames: int, fps: float) -> list[
       if frame < frames and frame not in seen and fields[3:] and fields[3].startswith("F"):
         seen.add(frame)
         found[frame].append((x * scale, (y - (900 - 360 / scale) / 2) * scale, observer))
-  return [np.float32(rows).reshape(-1, 3) for rows in found]
+  return [np.asarray(rows, np.float32).reshape(-1, 3) for rows in found]

@@ -1,14 +1,14 @@
-"""Lists of frames that a benchmark scores, read from a file that the user provides.
+"""Reads lists of the frames that a benchmark scores.
 
-The format is that in which DIEM-Meta's and LEDOV-Meta's authors publish theirs (Tangemann et al.,
-Measuring the Importance of Temporal Features in Video Saliency, ECCV 2020;
-github.com/mtangemann/deepgazemr, folder `meta-benchmark`): a heading, and a line per frame,
+The format is that of the lists of DIEM-Meta and LEDOV-Meta (Tangemann et al., Measuring the
+Importance of Temporal Features in Video Saliency, ECCV 2020; github.com/mtangemann/deepgazemr,
+folder `meta-benchmark`), a heading and one line per frame:
 
     video,frame,mask
     animal_bear04,47,False
     animal_bear04,48,True
 
-with frames counted from 0. Those whose mask is True are in the list.
+Frames are counted from 0. A frame is in the list if its mask is True.
 """
 
 import csv
@@ -22,14 +22,14 @@ _HEADING = ["video", "frame", "mask"]
 
 def read(
   path: pathlib.Path, recordings: Iterable[Recording], problems: list[str]
-) -> dict[str, list[int]]:
-  """The frames that are in the list, ascending, by the name of their video.
+) -> dict[str, list[int] | None]:
+  """Reads the frames of a list: for each video, their numbers in ascending order.
 
   Args:
-    path: of the list.
-    recordings: the videos that it may name.
-    problems: gets a line for a file of another format, for each video that is unknown, and for each
-      that has fewer frames than the list says; these videos are left out.
+    path: the list's file.
+    recordings: the videos that the list may name.
+    problems: receives a line if the file has another format, and for each listed video that is
+      unknown or lacks a listed frame. These videos are left out.
   """
   lengths = {recording.name: recording.frames for recording in recordings}
   listed: dict[str, set[int]] = {}
@@ -51,7 +51,7 @@ def read(
       frames = listed.setdefault(name, set())
       if counts:
         frames.add(number)
-  selection = {}
+  selection: dict[str, list[int] | None] = {}
   for name, frames in listed.items():
     if name not in lengths:
       problems.append(f"{path} names the video {name}, which is not there")

@@ -1,12 +1,12 @@
-"""What every builder stores: the features of a record and the table of videos.
+"""The records that every builder stores, and the table of videos.
 
-A record is one frame. Frames of a video are consecutive records, in order, so that a window of a
-video is a run of record numbers; the table of videos, in the metadata of the builder, says where
+A record is one frame. The frames of a video are consecutive records, in order, so a window of a
+video is a run of record numbers. The table of videos, in the metadata of the data set, says where
 each video begins.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import cv2
@@ -15,8 +15,8 @@ import tensorflow_datasets as tfds
 
 FILE_FORMAT = "array_record"  # random access, and readable without TensorFlow
 
-# A blurred map can be more than half of a record. This way it is a third smaller than by OpenCV's
-# defaults (differences along the row, run lengths), and decoded in half of the time.
+# A density can be more than half of a record. With these settings it is a third smaller than with
+# OpenCV's defaults (differences along the row, run lengths), and decoded in half the time.
 _PNG = [
   *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
   *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
@@ -29,9 +29,9 @@ class Video:
   """One video as it is stored.
 
   Attributes:
-    name: what the data set calls it, unique within a split.
-    frames: number of frames that are stored.
-    height, width: of the stored frames, in pixels.
+    name: the data set's name of the video, unique within a split.
+    frames: number of stored frames.
+    height, width: size of the stored frames, in pixels.
     fps: frames per second of the stored frames.
   """
 
@@ -48,15 +48,15 @@ def features(
   *,
   image_format: Literal["jpeg", "png"] = "jpeg",
   density_dtype: type[np.unsignedinteger] = np.uint8,
-  **extra: tfds.features.FeatureConnector,
+  extra: Mapping[str, tfds.features.FeatureConnector] | None = None,
 ) -> tfds.features.FeaturesDict:
-  """The features of a record, of one frame.
+  """Returns the features of a record.
 
   Args:
-    height, width: of every frame in pixels, or None where the size differs between videos.
-    image_format: of the encoded frames.
-    density_dtype: np.uint8 or np.uint16, the depth of the density maps.
-    **extra: further features of one data set.
+    height, width: size of every frame in pixels; None if the size differs between videos.
+    image_format: format of the encoded frames.
+    density_dtype: depth of the densities, np.uint8 or np.uint16.
+    extra: further features of one data set.
   """
   return tfds.features.FeaturesDict(
     {
@@ -66,14 +66,14 @@ def features(
         shape=(height, width, 3), encoding_format=image_format, doc="The frame, RGB."
       ),
       "density": map_feature(
-        height, width, density_dtype, doc="Mean saliency of the observers, any positive scale."
+        height, width, density_dtype, doc="Density of the gaze, on any positive scale."
       ),
       "fixations": tfds.features.Tensor(
         shape=(None, 2),
         dtype=np.float32,
         doc="Gaze points (x, y) in pixels of the frame; pixel column i covers [i, i + 1).",
       ),
-      **extra,
+      **(extra or {}),
     }
   )
 
@@ -81,12 +81,12 @@ def features(
 def map_feature(
   height: int | None, width: int | None, dtype: type[np.unsignedinteger] = np.uint8, *, doc: str
 ) -> tfds.features.Image:
-  """The feature of a map [height, width, 1], stored as PNG."""
+  """Returns the feature of a density [height, width, 1], stored as PNG."""
   return tfds.features.Image(shape=(height, width, 1), dtype=dtype, encoding_format="png", doc=doc)
 
 
 def gaze_feature() -> tfds.features.Tensor:
-  """The feature of gaze by observer, where that is known; for Human Infinite."""
+  """Returns the feature of gaze by observer, from which Human Infinite is computed."""
   return tfds.features.Tensor(
     shape=(None, 3),
     dtype=np.float32,
@@ -95,62 +95,64 @@ def gaze_feature() -> tfds.features.Tensor:
 
 
 def flow_feature(height: int | None, width: int | None) -> tfds.features.Image:
-  """The feature of a frame's motion, for GFSalNet."""
+  """Returns the feature of the image of a frame's motion, which GFSalNet takes."""
   return tfds.features.Image(
     shape=(height, width, 3),
     encoding_format="jpeg",
-    doc="Image of the optical flow from the frame before, see jaxsal.data.flow.",
+    doc="Image of the optical flow from the previous frame, see jaxsal.data.flow.",
   )
 
 
 def sound_feature() -> tfds.features.Tensor:
-  """The feature of a video's sound track, held by its first record."""
+  """Returns the feature of a video's sound, which the video's first record holds."""
   return tfds.features.Tensor(
     shape=(None,),
     dtype=np.int16,
-    encoding="bytes",  # else a sample takes 6 bytes, and 50 times as long to read
-    doc="In a video's first record its whole sound, mono, 22,050 Hz; else empty.",
+    # By default a sample takes 6 bytes instead of 2, and 50 times as long to read.
+    encoding="bytes",
+    doc="The video's whole sound, mono, 22,050 Hz, in its first record; empty in the others.",
   )
 
 
 def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
-  """The rows of `metadata["videos"][split]`, in the order in which the videos are stored.
+  """Returns the rows of `metadata["videos"][split]`, in the order of the stored videos.
 
   A row has the fields of `Video` and `first`, the number of the video's first record in its split.
-  Frame i of the video is record `first + i`; the builder yields that number as the record's key.
+  Frame i of the video is record `first + i`.
 
   Raises:
-    ValueError: a video without frames, or a name that appears twice.
+    ValueError: a video has no frames, or a name appears twice.
   """
   rows, first, names = [], 0, set()
   for video in videos:
     if video.frames < 1:
-      raise ValueError(f"video {video.name!r} has {video.frames} frames; at least 1 is needed")
+      raise ValueError(f"Video {video.name!r} has {video.frames} frames; at least 1 is needed.")
     if video.name in names:
-      raise ValueError(f"two videos of the split are named {video.name!r}; names must be unique")
+      raise ValueError(f"Two videos of a split are named {video.name!r}; names must be unique.")
     names.add(video.name)
     rows.append({"name": video.name, "first": first, **dataclasses.asdict(video)})
     first += video.frames
   return rows
 
 
-# List -> video -> the frames of it that count, numbered from 0, or None for all of them.
+# For each list and video: the frames that belong to the list, numbered from 0; None for all frames.
 Lists = dict[str, dict[str, list[int] | None]]
 
 
 def lists_table(lists: Lists, videos: Iterable[Video]) -> Lists:
-  """A row of `metadata["lists"]`: the lists of a stored split.
+  """Returns the lists of a stored split for `metadata["lists"]`.
 
-  A list is a part of a split that is opened by a name of its own, as a fold of a cross-validation
-  or the frames of a benchmark; nothing is stored twice.
+  A list is a part of a split that is opened by a name of its own, such as a fold of a
+  cross-validation or the frames of a benchmark. Nothing is stored twice.
 
   Args:
-    lists: may name videos that are not stored, as they are missing or damaged; these are left out,
+    lists: the lists. Videos that are not stored, because they are missing or damaged, are left out,
       and so are lists without any video.
-    videos: that are stored.
+    videos: the stored videos.
 
   Raises:
-    ValueError: a frame that the video does not have, or frames that are none or not ascending.
+    ValueError: a list names a frame that its video does not have, or names no frame of a video, or
+      its frames do not ascend.
   """
   frames = {video.name: video.frames for video in videos}
   for title, selection in lists.items():
@@ -163,7 +165,7 @@ def lists_table(lists: Lists, videos: Iterable[Video]) -> Lists:
         or not 0 <= listed[0] <= listed[-1] < frames[name]
       ):
         raise ValueError(
-          f"list {title!r}: the frames of {name!r} must ascend within 0..{frames[name] - 1}"
+          f"In list {title!r}: the frames of {name!r} must ascend within 0..{frames[name] - 1}."
         )
   stored = {
     title: {name: listed for name, listed in selection.items() if name in frames}
@@ -182,27 +184,27 @@ def record(
   size: tuple[int, int],
   **extra: Any,
 ) -> dict[str, Any]:
-  """One frame as the builder yields it.
+  """Returns the record of one frame.
 
   Args:
     video: number of the video within its split.
     index: number of the frame within its video.
-    image: the frame, encoded; TFDS cannot encode arrays without TensorFlow.
-    density: the density map, encoded as PNG (see `encode_map`).
+    image: the encoded frame; TFDS cannot encode arrays without TensorFlow.
+    density: the density, encoded as PNG by `encode_map`.
     fixations: [n, 2], (x, y) in pixels, n >= 0.
     size: height and width of the frame, in pixels.
-    **extra: further features of one data set.
+    **extra: values of further features.
 
   Raises:
-    ValueError: a point that lies outside the frame.
+    ValueError: a fixation lies outside the frame.
   """
   fixations = np.asarray(fixations, np.float32).reshape(-1, 2)
   height, width = size
-  # Positively stated, so that NaN fails too.
-  if not np.all((fixations >= 0) & (fixations < np.float32([width, height]))):
+  # The test is for what is allowed, so that NaN fails it too.
+  if not np.all((fixations >= 0) & (fixations < np.array([width, height], np.float32))):
     raise ValueError(
-      f"video {video}, frame {index}: fixations must lie in [0, {width}) x [0, {height}),"
-      f" got x and y from {fixations.min(axis=0)} to {fixations.max(axis=0)}"
+      f"Video {video}, frame {index}: fixations must lie in [0, {width}) x [0, {height}); their x"
+      f" and y are from {fixations.min(axis=0)} to {fixations.max(axis=0)}."
     )
   return {
     "video": video,
@@ -215,43 +217,50 @@ def record(
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95, *, full_colour: bool = False) -> bytes:
-  """A frame [h, w, 3] in RGB, uint8, as JPEG; `full_colour` keeps colour as fine as brightness."""
-  # A code of its own for each frame: the same pixels in 4 % fewer bytes.
+  """Encodes a frame [h, w, 3], RGB uint8, as JPEG.
+
+  Args:
+    image: the frame.
+    quality: JPEG quality, 0 to 100.
+    full_colour: whether colour keeps the resolution of brightness.
+  """
+  # Optimised Huffman tables store the same pixels in 4 % fewer bytes.
   parameters = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
   if full_colour:
     parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
   ok, data = cv2.imencode(".jpg", image[..., ::-1], parameters)
   if not ok:
-    raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as JPEG")
+    raise ValueError(f"OpenCV cannot encode an image of shape {image.shape} as JPEG.")
   return data.tobytes()
 
 
 def encode_map(density: np.ndarray, dtype: type[np.unsignedinteger] = np.uint8) -> bytes:
-  """A map [h, w] >= 0 as PNG, scaled so that its maximum is the greatest value of `dtype`.
+  """Encodes a density [h, w] >= 0 as PNG, scaled to the range of `dtype`.
 
-  A map of zeros (a frame that nobody looked at) stays zero.
+  The maximum becomes the greatest value of `dtype`. A density of zeros (a frame that nobody looked
+  at) stays zero.
   """
   peak = density.max()
   scaled = density * (np.iinfo(dtype).max / peak) if peak > 0 else density
   ok, data = cv2.imencode(".png", np.rint(scaled).astype(dtype), _PNG)
   if not ok:
-    raise ValueError(f"OpenCV cannot encode a map of shape {density.shape} as PNG")
+    raise ValueError(f"OpenCV cannot encode a density of shape {density.shape} as PNG.")
   return data.tobytes()
 
 
 def blur_fixations(fixations: np.ndarray, size: tuple[int, int], sigma: float) -> np.ndarray:
-  """Density of gaze points: each counts as 1 in its pixel, blurred with a Gaussian.
+  """Makes a density from fixations: each counts as 1 in its pixel and is blurred by a Gaussian.
 
   Args:
     fixations: [n, 2], (x, y) in pixels, inside the frame.
-    size: height and width of the map, in pixels.
-    sigma: of the Gaussian, in pixels. Outside the frame there is nothing.
+    size: height and width of the density, in pixels.
+    sigma: standard deviation of the Gaussian, in pixels.
 
   Returns:
-    float32 [h, w].
+    float32 [h, w]. The part of the blur outside the frame is lost.
   """
   counts = np.zeros(size, np.float32)
   columns, rows = np.floor(fixations).astype(int).T
   np.add.at(counts, (rows, columns), 1)
-  # OpenCV's own choice of the kernel's size cuts float images at 4 sigma.
+  # With size (0, 0) OpenCV cuts the kernel of float images at 4 sigma.
   return cv2.GaussianBlur(counts, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)

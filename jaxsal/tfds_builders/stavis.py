@@ -1,4 +1,4 @@
-"""The base of the builders of the audio-visual sets, which read the distribution of STAViS.
+"""The base of the builders of the audio-visual sets, in the distribution by STAViS's authors.
 
     video_frames/AVAD/V1_Speech1/img_00001.jpg
     video_audio/AVAD/V1_Speech1/V1_Speech1.wav
@@ -6,8 +6,8 @@
     annotations/AVAD/V1_Speech1/maps/eyeMap_00001.jpg  density
     fold_lists/AVAD_list_train_1_fps.txt               lines "name frames fps", some empty
 
-The six databases lie side by side in one folder, from which each builder takes its own. A list may
-promise more frames than there are maps: the frames that have image, density and fixations count.
+The six databases share one folder, from which each builder reads its own. A list may promise more
+frames than there are densities; the frames that have an image, a density and fixations are stored.
 """
 
 import pathlib
@@ -17,33 +17,33 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from jaxsal.console import console
+from jaxsal.console import say
 from jaxsal.data import transforms
 from jaxsal.tfds_builders import annotations, records, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
 
-# The stored split, of which the folds are lists.
-FULL = "full"  # "all" is TFDS's own word
+# The stored split, of which the folds are lists. TFDS gives the name "all" a meaning of its own.
+FULL = "full"
 FOLDS = tuple(f"{part}_{number}" for number in (1, 2, 3) for part in ("train", "test"))
 
 
 class Row(NamedTuple):
-  """What a fold list says of a video."""
+  """A video's number of frames and frame rate in a fold list."""
 
   frames: int
   fps: float
 
 
 class StavisBuilder(video_builder.VideoBuilder, skip_registration=True):
-  """A database of the distribution: each video once, and the folds as lists of them.
+  """Builds a database of the distribution: each video once, and the folds as lists of videos.
 
   Attributes:
-    DATABASE: what the folders and the fold lists call it.
-    FOLDS: its lists.
+    DATABASE: the database's name in folders and fold lists.
+    FOLDS: the names of its fold lists.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = """
-  Fetch frames, audio, annotations and fold lists as the authors of STAViS distribute them,
+  Fetch the frames, audio, annotations and fold lists that the authors of STAViS distribute,
   cvsp.cs.ntua.gr/research/stavis, and unpack them into one folder, with `video_frames/`,
   `video_audio/`, `annotations/` and `fold_lists/` in it.
   """
@@ -62,11 +62,9 @@ class StavisBuilder(video_builder.VideoBuilder, skip_registration=True):
     shorter = [r for r in recordings if r.frames < listed[r.name].frames]
     if shorter:
       frames = sum(listed[r.name].frames - r.frames for r in shorter)
-      console.print(
+      say(
         f"{len(shorter)} of {len(recordings)} videos are shorter than the fold lists say, by"
-        f" {frames} frames in all",
-        highlight=False,
-        soft_wrap=True,
+        f" {frames} frames in all"
       )
     return {FULL: recordings}
 
@@ -83,7 +81,7 @@ class StavisBuilder(video_builder.VideoBuilder, skip_registration=True):
 def read_fold(
   folder: pathlib.Path, database: str, fold: str, problems: list[str]
 ) -> dict[str, Row]:
-  """The videos of a fold list, by name; what is wrong with it goes into `problems`."""
+  """Reads the videos of a fold list; adds a line to `problems` for each line that is wrong."""
   rows = {}
   path = folder / "fold_lists" / f"{database}_list_{fold}_fps.txt"
   for place, line in read_lines(path, problems):
@@ -96,7 +94,7 @@ def read_fold(
 
 
 def read_lines(path: pathlib.Path, problems: list[str]) -> Iterator[tuple[str, str]]:
-  """The lines of a list that are not empty, each with its place for messages."""
+  """Yields the place (for errors) and the text of each line of a list that is not empty."""
   if not path.is_file():
     problems.append(f"{path} is missing")
     return
@@ -114,15 +112,15 @@ def find(
   *,
   title: str | None = None,
 ) -> Recording | None:
-  """A video, or None and a line in `problems` if something of it is missing.
+  """Finds a video; returns None if a part of it is missing.
 
   Args:
-    folder: of the distribution.
-    database: in which the video is.
-    name: of the video.
-    row: of a fold list.
-    problems: gets the line.
-    title: what the data set calls the video, if not by its name.
+    folder: folder of the distribution.
+    database: name of the video's database.
+    name: name of the video.
+    row: the video's row in a fold list.
+    problems: receives a line if a part is missing.
+    title: the data set's name of the video; `name` by default.
   """
   images = folder / "video_frames" / database / name
   fixations = folder / "annotations" / database / name
@@ -154,18 +152,20 @@ def find(
 
 
 def read(recording: Recording) -> Iterator[Frame]:
-  """The frames of a video, decoded and checked.
+  """Yields the frames of a video, decoded and checked.
 
-  An image of another size than its density takes the density's: that is where scores are measured.
+  An image that differs in size from its density is resized to the density's size, because scores
+  are measured there.
 
   Raises:
-    UserError: a file cannot be read or does not fit the others; it is named.
+    UserError: a file cannot be read or does not fit the others.
   """
+  assert recording.maps is not None and recording.fixations is not None
   size = None
   for number in range(1, recording.frames + 1):
     density_path = recording.maps / f"eyeMap_{number:05}.jpg"
     density = annotations.decode(density_path.read_bytes(), cv2.IMREAD_GRAYSCALE, density_path)
-    size = size or density.shape
+    size = size or (density.shape[0], density.shape[1])
     annotations.check_size(density, size, density_path, "the video's first density")
 
     fixation_path = recording.fixations / f"fixMap_{number:05}.mat"
@@ -182,7 +182,7 @@ def read(recording: Recording) -> Iterator[Frame]:
 
 
 def _numbers(folder: pathlib.Path, prefix: str, suffix: str) -> set[int]:
-  """The numbers of the files PREFIX00001SUFFIX, .. of a folder."""
+  """Returns the numbers in the names of a folder's files, as in PREFIX00001SUFFIX."""
   stems = (path.stem for path in annotations.files(folder, suffix))
   names = (stem.removeprefix(prefix) for stem in stems if stem.startswith(prefix))
   return {int(name) for name in names if name.isdecimal()}

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the state, the position in the data, and what belongs to them."""
+"""Saves and restores checkpoints of a training: state, position in the data, metadata."""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxsal.console import console
+from jaxsal.console import say
 from jaxsal.errors import UserError
 from jaxsal.train.state import TrainState
 
@@ -16,9 +16,9 @@ class Restored(NamedTuple):
   """A checkpoint's content.
 
   Attributes:
-    state: on the devices.
-    batches: number of training batches drawn before it was saved.
-    metadata: JSON values given to `save`.
+    state: training state, on the devices.
+    batches: number of training batches drawn before the checkpoint was saved.
+    metadata: JSON values that were given to `save`.
   """
 
   state: TrainState
@@ -27,13 +27,19 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-  """The folder `checkpoints/` of a workdir; writes in the background, one folder per step.
+  """Writes one folder per step into the folder `checkpoints/` of a workdir, in the background.
 
-  A checkpoint gets its name when it is complete, so an interruption leaves none that looks whole.
+  A checkpoint gets its name when it is complete, so an interruption leaves no incomplete one that
+  could be taken for a checkpoint.
   """
 
   def __init__(self, folder: pathlib.Path, keep: int) -> None:
-    """Keeps the latest `keep` checkpoints."""
+    """Opens or creates the folder.
+
+    Args:
+      folder: path of the folder.
+      keep: number of checkpoints that are kept; older ones are deleted.
+    """
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.LatestN(keep),
       cleanup_tmp_directories=True,  # left by a run that was killed
@@ -43,11 +49,18 @@ class Checkpoints:
 
   @staticmethod
   def exist(folder: pathlib.Path) -> bool:
-    """Whether a folder has checkpoints, damaged or not; nothing is created."""
+    """Returns whether a folder has checkpoints, damaged or not, without creating anything."""
     return bool(ocp.utils.checkpoint_steps(folder))
 
   def save(self, step: int, state: TrainState, batches: int, metadata: dict[str, Any]) -> None:
-    """Starts to save the state; returns when the devices' arrays may change again."""
+    """Starts to save a checkpoint; returns when the devices' arrays may change again.
+
+    Args:
+      step: number of steps taken.
+      state: training state.
+      batches: number of training batches drawn.
+      metadata: JSON values to keep with the state.
+    """
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(_as_dict(state)),
       data=ocp.args.JsonSave({"batches": batches}),
@@ -57,17 +70,17 @@ class Checkpoints:
       self._manager.save(step, args=args)
 
   def restore(self, abstract: TrainState) -> Restored | None:
-    """The latest checkpoint that can be read, or None if there is none.
+    """Returns the latest checkpoint that can be read, or None if there are no checkpoints.
 
-    Of another it is said that it cannot be read; it is moved to `damaged-checkpoints/`, so that its
+    A checkpoint that cannot be read is reported and moved to `damaged-checkpoints/`, so that its
     step can be saved again.
 
     Args:
-      abstract: shapes, dtypes and shardings of the state to restore into; another number of devices
-        than the one that saved is fine.
+      abstract: shapes, dtypes and shardings of the state to restore; the number of devices may
+        differ from that of the run which saved it.
 
     Raises:
-      UserError: if there are checkpoints and none of them can be read.
+      UserError: there are checkpoints, but none can be read.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
@@ -81,27 +94,27 @@ class Checkpoints:
         return Restored(
           TrainState(**content["state"]), content["data"]["batches"], content["metadata"]
         )
-      except Exception as e:  # every storage layer below has its own errors for damaged files
+      except Exception as e:  # each storage layer has its own errors for damaged files
         first_line = (str(e) or type(e).__name__).splitlines()[0]
-        console.print(f"checkpoint {step} cannot be read, trying the one before it: {first_line}")
+        say(f"checkpoint {step} cannot be read, trying the one before it: {first_line}")
         self._set_aside(step)
     if steps:
       raise UserError(
-        f"all checkpoints in {self._folder} are damaged, or from a jaxsal whose optimizer state is "
-        f"another; they were moved to {self._damaged()}: start again with a new --workdir"
+        f"All checkpoints in {self._folder} are damaged, or were saved by a jaxsal with another "
+        f"optimizer state; they were moved to {self._damaged()}: start again with a new --workdir."
       )
     return None
 
   def latest_step(self) -> int | None:
-    """Step of the latest checkpoint, or None."""
+    """Returns the step of the latest checkpoint, or None if there is none."""
     return self._manager.latest_step()
 
   def wait(self) -> None:
-    """Returns when everything is on disk."""
+    """Waits until everything is on disk."""
     self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, and ends the background threads."""
+    """Waits until everything is on disk, and ends the background threads."""
     self._manager.close()
 
   def _damaged(self) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""Ending a training from outside without losing work."""
+"""Lets signals end a training without losing work."""
 
 import contextlib
 import signal
@@ -10,21 +10,19 @@ class Interruption:
   """Remembers a signal until the loop has finished its step.
 
   Attributes:
-    signal: the signal's number, or None.
+    signal: number of the signal; None until one arrives.
   """
 
   def __init__(self) -> None:
     self.signal: int | None = None
 
-  def __bool__(self) -> bool:
-    return self.signal is not None
-
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[Interruption]:
-  """SIGTERM (from clusters that take the machine away) and SIGINT (Ctrl-C) only set a flag.
+  """Makes SIGTERM and SIGINT set a flag instead of ending the program.
 
-  A second one acts at once. Outside the main thread Python delivers none and the flag stays off.
+  Clusters send SIGTERM before they take a machine away; Ctrl-C sends SIGINT. A second signal acts
+  at once. Python delivers signals to the main thread only; in other threads the flag is never set.
   """
   interruption = Interruption()
   if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a training writes down while it runs: log.jsonl and TensorBoard events."""
+"""Logs the scalars of a training to log.jsonl and TensorBoard."""
 
 import json
 import pathlib
@@ -10,12 +10,15 @@ from jaxsal import files
 
 
 class Log:
-  """Scalars by step. A resumed run continues the log of the interrupted one."""
+  """Writes scalars by step; a resumed run continues the log of the interrupted one."""
 
   def __init__(self, workdir: pathlib.Path, resumed_at: int, *, active: bool = True) -> None:
-    """Forgets what an interrupted run logged after the step at which this one resumes.
+    """Opens the log, and removes the rows of an interrupted run that this run repeats.
 
-    Of several processes one is `active` and writes.
+    Args:
+      workdir: folder of the training.
+      resumed_at: step after which this run continues; 0 for a new training.
+      active: whether this process writes; only one of several processes does.
     """
     self._active = active
     if not active:
@@ -29,7 +32,7 @@ class Log:
     )
 
   def write(self, step: int, prefix: str, scalars: dict[str, float]) -> None:
-    """Adds one row, {"step": ..., "PREFIX/NAME": ...}, and the same to TensorBoard."""
+    """Adds the row {"step": ..., "PREFIX/NAME": ...} to the file and to TensorBoard."""
     if not self._active:
       return
     row: dict[str, Any] = {f"{prefix}/{name}": float(value) for name, value in scalars.items()}
@@ -39,13 +42,14 @@ class Log:
       self._events.add_scalar(name, value, step)
 
   def close(self) -> None:
+    """Closes the files."""
     if self._active:
       self._file.close()
       self._events.close()
 
 
 def read(workdir: pathlib.Path) -> list[dict[str, float]]:
-  """The rows logged so far; a last line cut off by a kill is left out."""
+  """Returns the rows of a workdir's log, without a last line that a killed run left incomplete."""
   path = workdir / "log.jsonl"
   lines = path.read_text().splitlines(keepends=True) if path.exists() else []
   return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxsal import convert, losses, models, runtime
-from jaxsal.console import console, progress, track
+from jaxsal.console import progress, say, track
 from jaxsal.data import pipeline, sources
 from jaxsal.data.windows import target_position
 from jaxsal.errors import UserError
@@ -33,15 +33,15 @@ from jaxsal.train.state import TrainState, new_state, split
 from jaxsal.train.step import make_eval_step, make_train_step, means
 from jaxsal.train.workdir import open_workdir
 
-# Share of the time spent waiting for batches above which the loader is called the slower one.
+# A loader is reported as too slow if the devices wait for it for more than this share of the time.
 _STARVED = 0.2
 
 
 class Interrupted(Exception):
-  """A signal ended the training after everything was saved.
+  """A signal ended the training, after the state was saved.
 
   Attributes:
-    signal: its number.
+    signal: number of the signal.
   """
 
   def __init__(self, number: int) -> None:
@@ -50,44 +50,46 @@ class Interrupted(Exception):
 
 
 def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
-  """Trains a network as `config` says; called again with the same arguments, it continues.
+  """Trains the network that `config` describes, or continues an interrupted training of it.
 
   The workdir gets `config.json`, `checkpoints/` (the latest states), `model/` (the weights with the
   best validation NSS so far, for `jaxsal.models.load`), `log.jsonl` and `tensorboard/`, and at the
-  end `curves.png`, `contact_sheet.png` and `summary.json`.
+  end `curves.png`, `contact_sheet.png` and `summary.json`. Call the function again with the same
+  arguments to continue.
 
   Args:
-    config: as `configs/tsfp.py` makes it; not changed.
-    workdir: a folder for this training alone.
+    config: configuration as a recipe such as `configs/tsfp.py` returns it; it is not changed.
+    workdir: folder that belongs to this training alone.
 
   Returns:
-    What `summary.json` holds.
+    The content of `summary.json`.
 
   Raises:
-    UserError: for a configuration that cannot work, missing data, a loss that is not finite, a
-      step that does not fit in the devices' memory.
-    Interrupted: after SIGTERM or SIGINT, when the state is saved.
+    UserError: the configuration cannot work, data is missing, a loss is not finite, or a step does
+      not fit in the devices' memory.
+    Interrupted: SIGTERM or SIGINT arrived, and the state was saved.
   """
-  # --- Configuration: everything in it is checked here and becomes an object.
+  # --- Configuration: every field is checked here and becomes an object.
   batch_size, devices = config.data.batch_size, jax.device_count()
   for name, value, divisor, what in (
     ("data.batch_size", batch_size, config.accumulate * devices, "accumulate x devices"),
     ("eval.batch_size", config.eval.batch_size, devices, "devices"),
   ):
     if value < 1 or value % divisor:
-      raise UserError(f"{name} is {value}: it must be a positive multiple of {divisor} ({what})")
+      raise UserError(f"{name} is {value}: it must be a positive multiple of {divisor} ({what}).")
   loss_weights = losses.check_weights(config.loss)
   schedule = make_schedule(config.optimizer, config.steps)
   tx = make_optimizer(config.optimizer, schedule, flat=not config.sharding)
   workdir = pathlib.Path(workdir).expanduser().absolute()
-  # The weights that a checkpoint replaces need not be there any more.
+  # A checkpoint replaces the weights to start from, so these may have been deleted since.
   model = _make_model(config, start_weights=not Checkpoints.exist(workdir / "checkpoints"))
   data = config.data
   mixture = _check_mixture(data.mixture)
   main_process = jax.process_index() == 0
-  for name in {data.dataset, *mixture} if main_process else ():
-    if build.is_simulated(name):
-      build.prepare(name, data.data_dir)  # it needs no download: made if it is missing
+  if main_process:
+    for name in {data.dataset, *mixture}:
+      if build.is_simulated(name):  # needs no download
+        build.prepare(name, data.data_dir)
   multihost_utils.sync_global_devices("data")
   train_split, validation_split = (
     sources.open_split(data.dataset, name, data.data_dir)
@@ -104,7 +106,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     open_workdir(workdir, config)
   multihost_utils.sync_global_devices("workdir")
 
-  # --- State: shapes first, then where each array lies, then the arrays.
+  # --- State: shapes first, then the placement of each array, then the arrays.
   mesh = sharding.make_mesh()
   on_data, replicated = sharding.batch_sharding(mesh), NamedSharding(mesh, PartitionSpec())
   network, params, model_state = split(model)
@@ -123,7 +125,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     state, batches_drawn, best = restored.state, restored.batches, restored.metadata["best"]
     first_step = int(jax.device_get(state.step))
   megabytes = sum(x.nbytes for x in jax.tree.leaves(params)) / 1e6
-  console.print(
+  say(
     f"{config.model.name}, {megabytes:.1f} MB of parameters, on {devices} x "
     f"{jax.devices()[0].device_kind}\n"
     + "".join(
@@ -131,11 +133,10 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     )
     + f"{validation_split.dataset}: {len(validation_split.videos)} videos for validation\n"
     + f"{workdir}"
-    + (f": continuing after step {first_step}" if first_step else ""),
-    highlight=False,
+    + (f": continuing after step {first_step}" if first_step else "")
   )
 
-  # --- Data: which windows, and which of them this process loads.
+  # --- Data: the windows, and the share of them that this process loads.
   about_clips = ("length", "size", "target", "padding", "samples")
   clip = {name: getattr(model, name) for name in about_clips} | {
     "flow": model.needs_flow,
@@ -177,7 +178,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
     batches = sharding.to_devices(validation_batches, on_data)
     for batch in track(batches, "validating", len(validation_batches), "batch"):
       sums, _ = eval_step(state.params, state.model_state, batch)
-      jax.block_until_ready(totals)  # no further ahead: batches fill the devices' memory
+      jax.block_until_ready(totals)  # batches of a loop further ahead would fill the memory
       totals = sums if totals is None else add(totals, sums)
     return means(jax.device_get(totals))
 
@@ -187,7 +188,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
       origin = {"dataset": trained_on, "step": step, "validation": scores}
       models.save(network.restore(*arrays), workdir / "model", origin)
 
-  # --- The loop. Nothing moves between host and devices but what is sent on purpose.
+  # --- The loop. The guard forbids every transfer between host and devices that is not explicit.
   log = Log(workdir, resumed_at=first_step, active=main_process)
   pending: list[dict[str, jax.Array]] = []  # scalars since the last log row, still on the devices
   starved = False
@@ -209,9 +210,9 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
       state, scalars = train_step(state, batch)
       pace.started(scalars)
       pending.append(scalars)
-      last, stop = step == config.steps, bool(interruption)
+      last, signal = step == config.steps, interruption.signal
       validation_due = last or step % config.eval.every == 0
-      checkpoint_due = last or stop or step % config.checkpoint.every == 0
+      checkpoint_due = last or signal is not None or step % config.checkpoint.every == 0
 
       if step % config.log_every == 0 or validation_due or checkpoint_due:
         rows = jax.device_get(pending)
@@ -221,7 +222,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
         log.write(step, "train", row)
         if row["data_wait"] > _STARVED and not starved and step > first_step + len(rows):
           bar.print(_starvation(row, data.workers, model.size))
-          starved = True  # said once; and not of the first row, in which the loader starts
+          starved = True  # reported once, and not for the first row, in which the loader starts
         text = f"loss {row['loss']:.3f}  lr {row['learning_rate']:.1e}"
         bar.advance(len(rows), f"{text}  {row['clips_per_second']:.3g} clips/s")
         if validation_due:
@@ -238,12 +239,13 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
           checkpoints.save(step, state, batches_drawn + step - first_step, metadata)
         pending = []
         pace.restart()
-      if stop and not last:
+      if signal is not None and not last:
         checkpoints.wait()
         bar.print(f"stopped and saved at step {step}: the same command continues from there")
-        raise Interrupted(interruption.signal)
+        raise Interrupted(signal)
 
-  # --- Report: the best weights on the validation frames, between floor and ceiling.
+  # --- Report: scores of the best weights on the validation frames, with floor and ceiling.
+  assert best is not None  # the last step is validated
   _, *weights = split(models.load(workdir / "model"))
   weights = jax.device_put(weights, replicated)
 
@@ -267,49 +269,69 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
 
 
 def _check_mixture(mixture: Iterable[tuple[str, float]]) -> dict[str, float]:
-  """Data set -> weight; raises UserError unless every weight is a positive number."""
+  """Returns data set -> weight; raises UserError unless every weight is a positive number."""
   for row in mixture:
     if len(row) != 2 or not isinstance(row[0], str) or not 0 < row[1] < math.inf:
       raise UserError(
         f"data.mixture has {row!r}: it must be pairs of a data set and a weight above 0, as in "
-        "(('dhf1k/192x352', 2.0), ('ucf/192x352', 1.0))"
+        "(('dhf1k/192x352', 2.0), ('ucf/192x352', 1.0))."
       )
   return dict(mixture)
 
 
-def _make_model(config: ConfigDict, *, start_weights: bool = True) -> nnx.Module:
-  """The network, with random weights, another training's, or published ones in its encoders."""
+def _make_model(config: ConfigDict, *, start_weights: bool = True) -> models.SaliencyModel[Any]:
+  """Creates the network and fills it with the weights to start from.
+
+  Args:
+    config: configuration of the training.
+    start_weights: whether weights are loaded where `config` names them; otherwise all are random.
+  """
   if config.init_from and config.encoder_weights:
-    raise UserError("init_from and encoder_weights are both set: the first has an encoder already")
+    raise UserError(
+      "init_from and encoder_weights are both set: leave out encoder_weights, because init_from"
+      " has an encoder already."
+    )
   rngs = nnx.Rngs(jax.random.key(config.seed))
   model = models.create(**config.model.to_dict(), rngs=rngs)
+  if not isinstance(model, models.SaliencyModel):
+    raise UserError(f"{config.model.name} predicts no saliency maps: it cannot be trained here.")
   if not start_weights:
     return model
   if config.encoder_weights:
+    if not model.encoders:
+      raise UserError(f"encoder_weights is set, but {config.model.name} has no encoder.")
     for encoder in model.encoders:
       convert.encoder_from_torch(encoder, config.encoder_weights)
   for folder in filter(None, (config.init_from, config.sound_from)):
     models.copy_weights(folder, model)
   if config.temporal_from:
-    if not hasattr(model, "temporal"):
-      raise UserError(f"temporal_from is set, but {config.model.name} has no temporal stream")
-    models.copy_weights(config.temporal_from, model.temporal)
+    temporal = getattr(model, "temporal", None)
+    if temporal is None:
+      raise UserError(f"temporal_from is set, but {config.model.name} has no temporal stream.")
+    models.copy_weights(config.temporal_from, temporal)
   return model
 
 
 def _flow_method(splits: Iterable[sources.Split]) -> str:
-  """How the optical flow of all these splits was computed; raises UserError if in several ways."""
+  """Returns the method of the splits' optical flow; raises UserError if they differ in it."""
   methods = {split.dataset: split.flow_method for split in splits}
   if len(set(methods.values())) > 1:
     raise UserError(
-      "the optical flow was not computed in one way; prepare all sets with one --flow-from:\n  "
+      "The optical flow of the data sets was computed by different methods; prepare all sets with"
+      " one --flow-from:\n  "
       + "\n  ".join(f"{dataset}: {method}" for dataset, method in methods.items())
     )
   return next(iter(methods.values()))
 
 
 def _starvation(row: Mapping[str, float], workers: int, size: tuple[int, int]) -> str:
-  """What to do where the devices wait for the loader, as a row of the log says."""
+  """Returns the advice for a training whose devices wait for the loader.
+
+  Args:
+    row: row of the log with the rates of loader and devices.
+    workers: number of processes that load clips.
+    size: height and width of the network's frames.
+  """
   return (
     f"the devices wait {row['data_wait']:.0%} of the time: the loader gives "
     f"{row['clips_per_second']:.3g} clips/s, the step could take "
@@ -319,31 +341,36 @@ def _starvation(row: Mapping[str, float], workers: int, size: tuple[int, int]) -
 
 
 def _too_large(config: ConfigDict) -> str:
-  """What to do where a step does not fit in the devices' memory."""
+  """Returns the advice for a training whose step does not fit in the devices' memory."""
   return (
-    f"the memory of {jax.device_count()} x {jax.devices()[0].device_kind} is not enough. Train in "
-    f"a new --workdir with a larger accumulate (it was {config.accumulate}), which works a batch "
-    f"off in more parts, a smaller data.batch_size ({config.data.batch_size}) or eval.batch_size "
-    f"({config.eval.batch_size}), or --config.model.dtype=bfloat16"
+    f"The memory of {jax.device_count()} x {jax.devices()[0].device_kind} is not enough. Train in "
+    f"a new --workdir with a larger accumulate (it was {config.accumulate}), which computes a "
+    f"batch in more parts, a smaller data.batch_size ({config.data.batch_size}) or eval.batch_size "
+    f"({config.eval.batch_size}), or --config.model.dtype=bfloat16."
   )
 
 
 def _average(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:
-  """Means over the steps since the last row."""
+  """Returns the mean of each scalar over several steps."""
   return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def _check_finite(rows: list[dict[str, np.ndarray]], step: int, good: int | None) -> None:
-  """Raises UserError if a loss or gradient of the latest steps, which end at `step`, is not finite.
+  """Raises UserError if a loss or gradient of the latest steps is not finite.
 
-  It comes before anything is saved, so the checkpoints there are from before the trouble.
+  The trainer calls this before it saves anything, so that all checkpoints are from good steps.
+
+  Args:
+    rows: scalars of the latest steps, in their order.
+    step: number of the last of these steps.
+    good: step of the latest checkpoint, if any.
   """
   for number, row in enumerate(rows, start=step - len(rows) + 1):
     for name in ("loss", "gradient_norm"):
       if not np.isfinite(row[name]):
         kept = f"the checkpoint of step {good} is kept" if good else "no checkpoint was written yet"
         raise UserError(
-          f"the {name.replace('_', ' ')} is {row[name]} at step {number}; {kept}. Train with a "
+          f"The {name.replace('_', ' ')} is {row[name]} at step {number}; {kept}. Train with a "
           f"lower optimizer.learning_rate (it was {float(row['learning_rate']):.3g} there) in a "
-          "new --workdir, or look for damaged frames in the data"
+          "new --workdir, or look for damaged frames in the data."
         )

@@ -1,4 +1,4 @@
-"""From a recipe's numbers to an optax optimizer."""
+"""Makes an optax optimizer from a recipe's numbers."""
 
 import re
 from collections.abc import Callable
@@ -7,22 +7,24 @@ from typing import Any
 import jax
 import optax
 import optax.contrib
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from jaxsal.errors import UserError
 
 
 def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
-  """The learning rate at each step.
+  """Returns the learning rate as a function of the step.
 
   Args:
-    config: `learning_rate`; `schedule`: `constant`, `drops` (times `drop_factor` at each of the
-      steps `drops`), `cosine` (to zero at the last step) or `plateau` (constant here, see
-      `make_optimizer`); `warmup`: steps of rise from zero.
-    steps: of the whole training.
+    config: the recipe's fields for the optimizer. `learning_rate` is the rate after the warm-up,
+      and `warmup` the number of steps in which it rises from zero. `schedule` is `constant`,
+      `drops` (multiplied by `drop_factor` at each of the steps `drops`), `cosine` (falling to zero
+      at the last step) or `plateau` (constant here; see `make_optimizer`).
+    steps: number of steps in the whole training.
 
   Raises:
-    UserError: for a schedule that does not exist.
+    UserError: the schedule does not exist.
   """
   peak, warmup = config.learning_rate, config.warmup
   if config.schedule in ("constant", "plateau"):
@@ -34,7 +36,7 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
     schedule = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
   else:
     raise UserError(
-      f"optimizer.schedule is {config.schedule!r}: it must be constant, drops, cosine or plateau"
+      f"optimizer.schedule is {config.schedule!r}: it must be constant, drops, cosine or plateau."
     )
   if not warmup:
     return schedule
@@ -44,27 +46,28 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
 def make_optimizer(
   config: ConfigDict, schedule: optax.Schedule, *, flat: bool = True
 ) -> optax.GradientTransformationExtraArgs:
-  """The optimizer; its update takes the loss as `value`.
+  """Returns the optimizer, whose update takes the loss as the keyword argument `value`.
 
-  With the schedule `plateau` every update is scaled by a factor that starts at 1 and is multiplied
-  by `drop_factor` when the mean training loss of `plateau_steps` steps has not fallen for
-  `patience` such means.
+  With the schedule `plateau`, every update is scaled by a factor that starts at 1. The training
+  loss is averaged over each `plateau_steps` steps; after `patience` averages without a new minimum
+  the factor is multiplied by `drop_factor`.
 
   Args:
-    config: `name`: `adam` or `sgd`; `momentum` (of sgd); `weight_decay`, added to the gradient as
-      PyTorch does; `multipliers`: (regular expression, factor) pairs; the first whose expression
-      is found in a parameter's path, such as `encoder/conv_1a/conv_s/kernel`, scales its rate.
-    schedule: from `make_schedule`.
-    flat: whether all parameters of one rate are updated as one vector. A step then has some
+    config: the recipe's fields for the optimizer. `name` is `adam` or `sgd`; `momentum` is for sgd;
+      `weight_decay` is added to the gradient as PyTorch does. `multipliers` is a sequence of
+      (regular expression, factor) pairs: the first whose expression is found in a parameter's path,
+      such as `encoder/conv_1a/conv_s/kernel`, scales that parameter's rate.
+    schedule: learning rate, as returned by `make_schedule`.
+    flat: whether all parameters with one rate are updated as one vector. A step then has some
       thousand operations fewer, which take longer to trace, compile and load than to run. False
-      keeps an array for each parameter, which devices can divide.
+      keeps an array for each parameter, which can be divided among devices.
 
   Raises:
-    UserError: for an optimizer that does not exist.
+    UserError: the optimizer does not exist.
   """
 
   def group(factor: float) -> optax.GradientTransformation:
-    def rate(step: jax.Array) -> jax.Array:
+    def rate(step: ArrayLike) -> ArrayLike:
       return factor * schedule(step)
 
     if config.name == "adam":
@@ -72,7 +75,7 @@ def make_optimizer(
     elif config.name == "sgd":
       rule = optax.sgd(rate, momentum=config.momentum or None)
     else:
-      raise UserError(f"optimizer.name is {config.name!r}: it must be adam or sgd")
+      raise UserError(f"optimizer.name is {config.name!r}: it must be adam or sgd.")
     decay = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
     rule = optax.chain(*decay, rule)
     return _flat(rule) if flat else rule
@@ -90,7 +93,7 @@ def make_optimizer(
 
 
 def plateau_factor(opt_state: optax.OptState) -> jax.Array | float:
-  """The factor on the rate that the schedule `plateau` has come to; 1 with other schedules."""
+  """Returns the current factor of the schedule `plateau`; 1 with other schedules."""
   is_plateau = lambda x: isinstance(x, optax.contrib.ReduceLROnPlateauState)  # noqa: E731
   states = filter(is_plateau, jax.tree.leaves(opt_state, is_leaf=is_plateau))
   return next((state.scale for state in states), 1.0)
@@ -99,7 +102,7 @@ def plateau_factor(opt_state: optax.OptState) -> jax.Array | float:
 def _grouped(
   config: ConfigDict, group: Callable[[float], optax.GradientTransformation]
 ) -> optax.GradientTransformation:
-  """`group(factor)` for each group of parameters that shares a factor."""
+  """Returns an optimizer that applies `group(factor)` to the parameters with that factor."""
   multipliers = [(pattern, float(factor)) for pattern, factor in config.multipliers]
   if not multipliers:
     return group(1.0)
@@ -117,7 +120,7 @@ def _grouped(
 
 
 def _flat(rule: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-  """`optax.flatten`, also of a group that no parameter is in."""
+  """Applies `optax.flatten`, which fails on a group without parameters, to any group."""
   flat = optax.flatten(rule)
 
   def init(params: Any) -> optax.OptState:

@@ -1,4 +1,4 @@
-"""How fast training goes, and whether the devices wait for batches."""
+"""Measures how fast training goes, and how long the devices wait for batches."""
 
 import math
 import time
@@ -12,36 +12,39 @@ T = TypeVar("T")
 
 
 class Pace:
-  """The clocks of a training loop that is a step ahead of the devices.
+  """Measures a training loop that is one step ahead of the devices.
 
-  JAX computes a step while the loop draws the next batch. Waiting for that costs time only from
-  when the devices have nothing left to compute, so a thread notes when each step ends.
+  JAX computes a step while the loop draws the next batch. Waiting for the batch costs time only
+  once the devices have finished that step, so a thread notes when each step ends.
   """
 
   def __init__(self) -> None:
     self._thread = ThreadPoolExecutor(1, "pace")
-    self._step: Future[float] | None = None  # the latest one: when it ended
+    self._step: Future[float] | None = None  # when the latest step ended
     self.restart()
 
   def restart(self) -> None:
-    """What came before is not counted any more."""
+    """Starts a new measurement."""
     self._since, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
   def draw(self, batches: Iterator[T]) -> T:
-    """The next batch."""
+    """Returns the next batch, and measures how long the devices wait for it."""
     began = time.perf_counter()
     batch = next(batches)
     drawn = time.perf_counter()
-    idle = -math.inf  # since when the devices have nothing to compute
+    idle = -math.inf  # the time since which the devices have nothing to compute
     if self._step is not None:
       idle = self._step.result() if self._step.done() else math.inf
     self._waited += max(0.0, drawn - max(began, idle))
     return batch
 
   def started(self, result: Any) -> None:
-    """Takes what a step returned, arrays that are still being computed.
+    """Registers a step that has started, and waits for the end of the step before it.
 
-    Waits for the step before: a loop further ahead would fill the devices' memory with batches.
+    A loop that did not wait would fill the devices' memory with batches.
+
+    Args:
+      result: arrays that the step returned, which are still being computed.
     """
     before, self._step = self._step, self._thread.submit(_end, result)
     self._steps += 1
@@ -49,11 +52,14 @@ class Pace:
       before.result()
 
   def rates(self, batch_size: int) -> dict[str, float]:
-    """Of the steps since the last restart, once the latest is computed.
+    """Returns the rates since the last restart; call it when the latest step is computed.
+
+    Args:
+      batch_size: number of clips in a step.
 
     Returns:
-      `steps_per_second`, `clips_per_second`; `data_wait`, the share of the time in which the
-      devices waited for batches; `step_clips_per_second`, the rate if they never had to.
+      `steps_per_second` and `clips_per_second`; `data_wait`, the share of the time in which the
+      devices waited for batches; `step_clips_per_second`, the rate if they never had to wait.
     """
     seconds = time.perf_counter() - self._since
     wait, steps = self._waited / seconds, self._steps / seconds
@@ -66,9 +72,11 @@ class Pace:
     }
 
   def close(self) -> None:
+    """Ends the thread."""
     self._thread.shutdown()
 
 
 def _end(result: Any) -> float:
+  """Waits until a result is computed; returns the time."""
   jax.block_until_ready(result)
   return time.perf_counter()

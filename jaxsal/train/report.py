@@ -1,4 +1,4 @@
-"""What is left to look at when a training ends: curves, a contact sheet, a table."""
+"""The report of a finished training: a table, curves, and a contact sheet of predictions."""
 
 import json
 import math
@@ -12,19 +12,20 @@ import rich.table
 from jax.experimental import multihost_utils
 from matplotlib.figure import Figure
 
-from jaxsal import files, metrics
-from jaxsal.console import console, track
+from jaxsal import files
+from jaxsal.console import say, show, track
 from jaxsal.data.pipeline import EvalBatches
-from jaxsal.evaluation.bounds import Predictor
+from jaxsal.evaluation.bounds import BatchPredictor
+from jaxsal.metrics import TRAINING
 from jaxsal.pictures import heat_overlay, to_grey
 from jaxsal.train import log
 
 _EXAMPLES = 8
-_TITLES = {"nss": "NSS", "cc": "CC", "sim": "SIM", "kl": "KL (low is good)"}
+_KEYS = [metric.key for metric in TRAINING]
 
 
 class _Example(NamedTuple):
-  """A target frame with what people did and what the model says, all of one size [h, w]."""
+  """A target frame with its fixations, density and prediction, all of one size [h, w]."""
 
   title: str
   frame: np.ndarray
@@ -36,17 +37,17 @@ class _Example(NamedTuple):
 def write(
   workdir: pathlib.Path,
   about: dict[str, Any],
-  predictors: Mapping[str, Predictor],
+  predictors: Mapping[str, BatchPredictor],
   batches: EvalBatches,
   target: int,
 ) -> dict[str, Any]:
-  """Scores `predictors` on `batches`; prints the table, writes it and the pictures into `workdir`.
+  """Scores predictors on the validation frames, prints the table and writes it with pictures.
 
   Args:
-    workdir: gets `summary.json`, `curves.png` and `contact_sheet.png`.
+    workdir: folder that gets `summary.json`, `curves.png` and `contact_sheet.png`.
     about: JSON values that the summary begins with.
-    predictors: by name, `model` among them; each maps a batch to maps [b, h, w].
-    batches: the validation frames.
+    predictors: functions from a batch to maps [b, h, w] by name, `model` among them.
+    batches: validation frames.
     target: position of the target frame in its clip.
 
   Returns:
@@ -58,22 +59,19 @@ def write(
     files.write_text(workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
     _curves(log.read(workdir)).savefig(workdir / "curves.png")
     _contact_sheet(examples).savefig(workdir / "contact_sheet.png")
-    console.print(_table(scores, frames))
-    console.print(
+    show(_table(scores, frames))
+    say(
       f"the best weights are in {workdir / 'model'}, pictures in {workdir / 'curves.png'} and "
-      f"{workdir / 'contact_sheet.png'}",
-      soft_wrap=True,
-      highlight=False,
+      f"{workdir / 'contact_sheet.png'}"
     )
   return summary
 
 
 def _score(
-  predictors: Mapping[str, Predictor], batches: EvalBatches, target: int
+  predictors: Mapping[str, BatchPredictor], batches: EvalBatches, target: int
 ) -> tuple[dict[str, dict[str, float]], int, list[_Example]]:
-  """Mean of every metric over the frames where it is defined; number of frames; some of them."""
-  # predictor, metric -> sum and number of values
-  totals = np.zeros((len(predictors), len(metrics.METRICS), 2))
+  """Returns each predictor's mean metrics, the number of frames, and examples of frames."""
+  totals = np.zeros((len(predictors), len(TRAINING), 2))  # sum and number of values
   examples: list[_Example] = []
   frames = 0
   every = math.ceil(len(batches) / _EXAMPLES)
@@ -81,8 +79,9 @@ def _score(
     valid = batch["mask"] > 0
     for predictor, predict in enumerate(predictors.values()):
       maps = predict(batch)
-      for m, (metric, truth) in enumerate(metrics.METRICS.values()):
-        values = metric(maps[valid].astype(np.float64), batch[truth][valid])
+      for m, metric in enumerate(TRAINING):
+        truth = {name: batch[name][valid] for name in metric.truth}
+        values = metric(maps[valid].astype(np.float64), truth)
         totals[predictor, m] += np.nansum(values), np.isfinite(values).sum()
     frames += int(valid.sum())
     looked_at = np.flatnonzero(valid & batch["fixations"].any((1, 2)))
@@ -98,29 +97,28 @@ def _score(
   )
   with np.errstate(invalid="ignore"):
     means = totals[..., 0] / totals[..., 1]
-  scores = {
-    name: dict(zip(metrics.METRICS, map(float, row))) for name, row in zip(predictors, means)
-  }
+  scores = {name: dict(zip(_KEYS, map(float, row))) for name, row in zip(predictors, means)}
   return scores, int(frames), examples
 
 
 def _table(scores: dict[str, dict[str, float]], frames: int) -> rich.table.Table:
   table = rich.table.Table(title=f"validation, mean over {frames} frames at the network's size")
   table.add_column("")
-  for name in metrics.METRICS:
-    table.add_column(_TITLES[name], justify="right")
+  for metric in TRAINING:
+    title = metric.title if metric.higher_is_better else f"{metric.title} (low is good)"
+    table.add_column(title, justify="right")
   for predictor, row in scores.items():
-    table.add_row(predictor, *(f"{row[name]:.3f}" for name in metrics.METRICS))
+    table.add_row(predictor, *(f"{row[key]:.3f}" for key in _KEYS))
   return table
 
 
 def _curves(rows: list[dict[str, float]]) -> Figure:
-  """Training loss, learning rate, and every validation metric over steps."""
+  """Plots the training loss, the learning rate and every validation metric over steps."""
   names = [
     "train/loss",
     "train/learning_rate",
     "train/gradient_norm",
-    *(f"validation/{name}" for name in metrics.METRICS),
+    *(f"validation/{key}" for key in _KEYS),
   ]
   figure = Figure(figsize=(14, 6), layout="constrained", dpi=100)
   axes = figure.subplots(2, 4).ravel()
@@ -135,7 +133,7 @@ def _curves(rows: list[dict[str, float]]) -> Figure:
 
 
 def _contact_sheet(examples: list[_Example]) -> Figure:
-  """A row per example: frame with fixations, density, prediction, prediction over the frame."""
+  """Draws a row per example: frame with fixations, density, prediction, prediction over frame."""
   titles = ("frame and fixations", "density (ground truth)", "prediction", "prediction over frame")
   rows, (h, w) = max(len(examples), 1), examples[0].density.shape
   width = 12.0

@@ -1,4 +1,4 @@
-"""The training state: plain dictionaries of arrays, and how they become a network again."""
+"""The training state as plain dictionaries of arrays, and the network that is made of it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from jaxsal.models import BaseNetwork
+
 Tree = dict[str, Any]
 Batch = Mapping[str, jax.Array]
 
@@ -16,16 +18,16 @@ Batch = Mapping[str, jax.Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class TrainState:
-  """All that a step reads and writes.
+  """The arrays that a training step reads and writes.
 
-  Plain dictionaries, because `nnx.jit` walks the module tree in Python at every call: 47 ms for S3D
-  and Adam, against 2 ms.
+  They are plain dictionaries because `nnx.jit` walks the module tree in Python at every call, which
+  takes 47 ms for S3D and Adam instead of 2 ms.
 
   Attributes:
     step: number of steps taken, int32.
     params: parameters, nested by attribute name.
-    model_state: BatchNorm's running statistics, nested likewise.
-    opt_state: optax's state.
+    model_state: running statistics of BatchNorm, nested by attribute name.
+    opt_state: state of the optax optimizer.
   """
 
   step: jax.Array
@@ -35,28 +37,33 @@ class TrainState:
 
 
 class Network(NamedTuple):
-  """A module's structure, without its arrays, as it trains and as it predicts."""
+  """The structure of a module, without its arrays.
 
-  training: nnx.GraphDef
-  inference: nnx.GraphDef
+  Attributes:
+    training: structure in training mode.
+    inference: structure in inference mode.
+  """
+
+  training: nnx.GraphDef[Any]
+  inference: nnx.GraphDef[Any]
 
   def apply(self, params: Tree, model_state: Tree, batch: Batch) -> tuple[jax.Array, Tree]:
-    """A batch of b clips -> maps [b, h, w] and the new model state, in training mode."""
+    """Computes maps [b, h, w] of a batch of b clips, and the new model state, in training mode."""
     model = nnx.merge(self.training, params, model_state)
     maps = model.from_batch(batch)
     return maps, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
   def predict(self, params: Tree, model_state: Tree, batch: Batch) -> jax.Array:
-    """A batch of b clips -> maps [b, h, w], with the running statistics."""
+    """Computes maps [b, h, w] of a batch of b clips, with the running statistics."""
     return nnx.merge(self.inference, params, model_state).from_batch(batch)
 
-  def restore(self, params: Tree, model_state: Tree) -> nnx.Module:
-    """The module itself, in inference mode."""
+  def restore(self, params: Tree, model_state: Tree) -> BaseNetwork[Any]:
+    """Returns the module with these arrays, in inference mode."""
     return nnx.merge(self.inference, params, model_state)
 
 
-def split(model: nnx.Module) -> tuple[Network, Tree, Tree]:
-  """A module's structure, parameters and statistics."""
+def split(model: BaseNetwork[Any]) -> tuple[Network, Tree, Tree]:
+  """Splits a module into its structure, its parameters and BatchNorm's statistics."""
   model.train()
   training, params, model_state = nnx.split(model, nnx.Param, nnx.BatchStat)
   model.eval()
@@ -66,5 +73,5 @@ def split(model: nnx.Module) -> tuple[Network, Tree, Tree]:
 
 
 def new_state(params: Tree, model_state: Tree, tx: optax.GradientTransformation) -> TrainState:
-  """The state before the first step."""
+  """Returns the state before the first step."""
   return TrainState(jnp.zeros((), jnp.int32), params, model_state, tx.init(params))

@@ -1,4 +1,4 @@
-"""The folder that a training owns, and the configuration that it belongs to."""
+"""Opens the workdir, the folder that belongs to one training and one configuration."""
 
 import json
 import pathlib
@@ -9,15 +9,19 @@ from ml_collections import ConfigDict
 from jaxsal import files
 from jaxsal.errors import UserError
 
-# Fields that change neither the parameters nor the scores: a resumed run may have others.
+# Fields that change neither the parameters nor the scores; a resumed run may change them.
 _FREE = ("data.data_dir", "data.workers", "log_every", "checkpoint.keep")
 
 
 def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Makes the folder, or finds one of the same configuration to continue in.
+  """Creates the folder and writes the configuration, or checks that a training can continue there.
+
+  Args:
+    workdir: path of the folder.
+    config: configuration of the training.
 
   Raises:
-    UserError: if a training of another configuration, or something else, is there.
+    UserError: the folder belongs to a training with another configuration, or is not a workdir.
   """
   path = workdir / "config.json"
   new = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as they do in the file
@@ -30,17 +34,18 @@ def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     ]
     if different:
       raise UserError(
-        f"{workdir} belongs to a training of another configuration:\n  "
+        f"{workdir} belongs to a training with another configuration:\n  "
         + "\n  ".join(different)
-        + "\nGive another --workdir, or the configuration it was started with."
+        + "\nGive another --workdir, or the configuration that the training was started with."
       )
   elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-    raise UserError(f"{workdir} is not empty and no training's workdir: give another --workdir")
+    raise UserError(f"{workdir} is not empty and no training's workdir: give another --workdir.")
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_text(path, json.dumps(new, indent=2) + "\n")
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns the fields of nested dictionaries by their names with dots, as in `loss.kl`."""
   flat = {}
   for name, value in config.items():
     if isinstance(value, dict):

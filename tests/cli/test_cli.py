@@ -1,4 +1,4 @@
-"""The command: what it prints, its exit codes, and that it starts quickly."""
+"""The command: its help, its exit codes, its output, and how soon that comes."""
 
 import re
 import subprocess
@@ -9,14 +9,15 @@ from pathlib import Path
 import clips
 import pytest
 
-from jaxsal import cli
-from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal import __version__, cli
+from jaxsal.models import SaliencyConfig, SaliencyModel
 
 
 class Brightness(SaliencyModel):
   """Map = brightness of the last frame."""
 
-  config = SaliencyConfig(length=2, size=(16, 24), mean=(0, 0, 0), std=(1, 1, 1))
+  def __init__(self):
+    super().__init__(SaliencyConfig(length=2, size=(16, 24), mean=(0, 0, 0), std=(1, 1, 1)))
 
   def __call__(self, frames):
     return frames[:, -1].mean(-1)
@@ -24,7 +25,7 @@ class Brightness(SaliencyModel):
 
 @pytest.fixture(autouse=True)
 def model(monkeypatch):
-  """Stands for every model folder."""
+  """Replaces every model folder."""
   monkeypatch.setattr("jaxsal.models.load", lambda path: Brightness())
 
 
@@ -34,7 +35,7 @@ def clip(tmp_path):
 
 
 def jaxsal(capsys, *argv):
-  """Exit code, stdout and stderr of a command."""
+  """Returns exit code, stdout and stderr of a command."""
   try:
     code = cli.main([str(arg) for arg in argv])
   except SystemExit as stop:  # argparse
@@ -42,13 +43,71 @@ def jaxsal(capsys, *argv):
   return code, *capsys.readouterr()
 
 
-def test_help_starts_without_jax():
-  code = "import sys; from jaxsal import cli; cli._parser(); print('jax' in sys.modules)"
+SLOW = ("jax", "flax", "numpy", "cv2", "av", "matplotlib", "tensorflow_datasets", "grain", "orbax")
+
+
+@pytest.mark.parametrize("statement", ["import jaxsal", "from jaxsal import cli; cli.main([])"])
+def test_help_starts_without_slow_modules(statement):
+  code = f"import sys; {statement}; print([name for name in {SLOW} if name in sys.modules])"
   run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-  assert run.stdout.strip() == "False"
+  assert run.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "prepare"])
+# Ends the process when a command begins to import one of SLOW, with exit code 99.
+UNTIL_SLOW = f"""
+import os, sys
+class Finder:
+  def find_spec(self, name, *_):
+    if name in {SLOW}:
+      os._exit(99)
+sys.meta_path.insert(0, Finder())
+from jaxsal import __version__, cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+  ("argv", "said"),
+  [
+    (["train", "--config=tsfp"], "reading .*tsfp.py"),
+    (["predict", "a.mp4", "--model=m", "--out=o"], "predicting a.mp4 with m"),
+    (["predict", "a.mp4", "b.mp4", "--model=m", "--out=o"], "predicting 2 videos with m"),
+    (
+      ["evaluate", "--model=m", "--dataset=d", "--split=s", "--out=o"],
+      "evaluating m on d, split s",
+    ),
+    (["compare", "a", "b", "--out=c.png"], "comparing a with b"),
+    (
+      ["submit", "--model=m", "--dataset=d", "--split=s", "--out=o"],
+      "predicting d, split s, with m",
+    ),
+    (["convert", "--to-torch=m", "--out=a.pt"], "reading m"),
+    (["prepare", "demo"], "builds demo"),
+  ],
+)
+def test_something_is_said_before_slow_imports(tmp_path, argv, said):
+  command = [sys.executable, "-c", UNTIL_SLOW, *argv]
+  run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+  assert run.returncode == 99 and run.stderr == ""
+  assert re.search(said, run.stdout)
+
+
+def test_no_command_prints_the_help(capsys):
+  code, out, _ = jaxsal(capsys)
+  assert code == 0 and "predict" in out and "jaxsal COMMAND --help" in out
+
+
+def test_version(capsys):
+  assert jaxsal(capsys, "--version") == (0, f"jaxsal {__version__}\n", "")
+
+
+def test_python_m_jaxsal():
+  command = [sys.executable, "-m", "jaxsal", "--version"]
+  run = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert run.stdout == f"jaxsal {__version__}\n"
+
+
+@pytest.mark.parametrize("command", list(cli._COMMANDS))
 def test_help_shows_an_example(capsys, command):
   code, out, _ = jaxsal(capsys, command, "--help")
   assert code == 0
@@ -134,11 +193,20 @@ def test_output_in_use_is_refused_then_replaced(capsys, tmp_path, clip):
 @pytest.mark.parametrize(
   ("argv", "message"),
   [
-    ([], "required"),
     (["predict", "a.mp4", "--out=o"], "--model"),
-    (["predict", "a.mp4", "--out=o", "--model=m", "--blurr=3"], "unknown argument --blurr"),
+    (
+      ["predict", "a.mp4", "--out=o", "--model=m", "--blurr=3"],
+      "unknown argument --blurr=3. Did you mean --blur?",
+    ),
+    (["predict", "a.mp4", "--out=o", "--model=m", "--zzz"], "unknown argument --zzz. See jaxsal"),
+    (["--verson"], "unknown argument --verson. Did you mean --version?"),
+    (["predict", "a.mp4", "--out=o", "--model=m", "--region=1,2,3,4"], "--region needs --show-ga"),
+    (["predict", "a.mp4", "--out=o", "--model=m", "--batch-size=0"], "batch size 0"),
+    (["convert", "--from=a.pt", "--out=o"], "--from needs --model=NAME"),
+    (["convert", "--from=a.pt", "--model=tsfp", "--out=o", "--set=length"], "FIELD=VALUE"),
     (["predict", "a.mp4", "--out=o", "--model=m", "--maps=jpg"], "invalid choice"),
-    (["dance"], "invalid choice"),
+    (["dance"], "there is no command 'dance'."),
+    (["evaulate"], "there is no command 'evaulate'. Did you mean evaluate?"),
   ],
 )
 def test_wrong_arguments(capsys, argv, message):

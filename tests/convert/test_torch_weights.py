@@ -11,7 +11,7 @@ from golden import weights
 
 from jaxsal import convert, models
 from jaxsal.errors import UserError
-from jaxsal.models import _folder, s3d
+from jaxsal.models import s3d
 
 MANIFEST = pathlib.Path(__file__).parents[1] / "golden" / "s3d" / "manifest.json"
 
@@ -26,7 +26,7 @@ def published():
 def tiny():
   """A small one."""
   model = models.create("s3d", "tiny")
-  for i, variable in enumerate(_folder.variables(model).values()):
+  for i, variable in enumerate(models.variables(model).values()):
     values = np.random.default_rng(i).standard_normal(variable.shape, np.float32)
     variable.set_value(jax.numpy.asarray(values))
   return convert.to_torch(model)
@@ -66,8 +66,8 @@ def test_weights_go_where_the_name_says(published):
 def test_an_encoder_takes_the_classifiers_weights(published):
   encoder = nnx.eval_shape(lambda: s3d.Encoder(s3d.S3DConfig(), nnx.Rngs(0)))
   convert.encoder_from_torch(encoder, published)
-  expected = _folder.arrays(convert.from_torch("s3d", published).encoder)
-  actual = _folder.arrays(encoder)
+  expected = models.arrays(convert.from_torch("s3d", published).encoder)
+  actual = models.arrays(encoder)
   assert actual.keys() == expected.keys()
   for name, value in actual.items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
@@ -119,11 +119,11 @@ def test_all_problems_are_listed_in_one_error(tiny):
 
 def test_a_refused_state_dict_changes_nothing(published):
   encoder = s3d.Encoder(s3d.S3DConfig(width=0.0625), nnx.Rngs(0))
-  before = _folder.arrays(encoder)
+  before = models.arrays(encoder)
   wrong = {f"base.{k}": v for k, v in published.items()}
   with pytest.raises(UserError):
     convert.encoder_from_torch(encoder, wrong)
-  for name, value in _folder.arrays(encoder).items():
+  for name, value in models.arrays(encoder).items():
     np.testing.assert_array_equal(value, before[name])
 
 

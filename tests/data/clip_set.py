@@ -1,4 +1,4 @@
-"""A small prepared data set whose pixels tell which frame they are."""
+"""A small prepared data set: the pixels of a frame tell its number and its video."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,8 @@ import tensorflow_datasets as tfds
 
 from jaxsal.tfds_builders import records
 
-# Longer and shorter than a window of 8 and than 2T - 1; of one frame; of two sizes.
+# Videos longer and shorter than windows of 8 frames and than 2T - 1, one of them with a single
+# frame; in two sizes.
 CLIPS = (12, 5, 20, 9, 1, 30, 16)
 SIZES = ((24, 32), (20, 48))
 UNSEEN = 3  # nobody looked at any frame of this video
@@ -23,7 +24,7 @@ def clip_size(video):
 
 
 def clip_frame(video, index):
-  """Red: the video; green: the frame; blue: bright on the right."""
+  """Draws a frame: red tells the video, green the frame, and blue is bright on the right."""
   h, w = clip_size(video)
   image = np.empty((h, w, 3), np.uint8)
   image[:] = (10 * video, 5 * index, 0)
@@ -32,7 +33,7 @@ def clip_frame(video, index):
 
 
 def clip_fixations(video, index):
-  """In the bottom right corner, and one point elsewhere that differs from frame to frame."""
+  """Returns a point in the bottom right corner and one that differs from frame to frame."""
   if video == UNSEEN or (video == SEEN_RARELY and index % 3):
     return np.zeros((0, 2), np.float32)
   h, w = clip_size(video)
@@ -40,7 +41,7 @@ def clip_fixations(video, index):
 
 
 class Clips(tfds.core.GeneratorBasedBuilder):
-  """One split of seven videos, another of two."""
+  """Builds a split of seven videos and another one of two."""
 
   VERSION = tfds.core.Version("1.0.0")
 

@@ -1,4 +1,4 @@
-"""Optical flow of known motion, its colours, and what counts as motion in a video."""
+"""Optical flow of known motion, its colours, and the motion of a video's frames."""
 
 import re
 import types
@@ -12,8 +12,7 @@ from flax import nnx
 from jaxsal import models
 from jaxsal.data import flow
 from jaxsal.errors import UserError
-from jaxsal.models import _flow, _folder
-from jaxsal.models._base import SaliencyModel
+from jaxsal.models import SaliencyConfig, SaliencyModel
 
 
 def texture(h, w):
@@ -24,7 +23,7 @@ def texture(h, w):
 
 @pytest.mark.parametrize(("x", "y"), [(1, 0), (3, -2), (-5, 4), (0, 0)])
 def test_translation_is_found(x, y):
-  """The end-point error, on average, far below half a pixel; it is largest at the border."""
+  """The mean end-point error is far below half a pixel; errors are largest at the border."""
   scene = texture(120, 140)
   first, second = scene[10:110, 10:130], scene[10 - y : 110 - y, 10 - x : 130 - x]
   found = flow.dis_flow(first, second)
@@ -72,21 +71,21 @@ def test_noise_of_a_still_video_stays_white():
 
 
 def field(seed=0):
-  """A flow of all directions and speeds, smooth, with its fastest pixel at 4."""
+  """Makes a smooth flow of all directions and speeds; the fastest pixel has speed 4."""
   noise = np.random.default_rng(seed).standard_normal((40, 60, 2)).astype(np.float32)
   smooth = cv2.GaussianBlur(noise, (0, 0), 6)
   return smooth * (4 / np.hypot(*np.moveaxis(smooth, -1, 0)).max())
 
 
 def test_image_tells_the_flow():
-  """To 8 bits of speed, and of direction the step across which the wheel is closed."""
+  """The inverse is exact to 8 bits of speed and, in direction, the wheel's last step."""
   found = flow.image_flow(flow.flow_image(field()))
   error = np.hypot(*np.moveaxis(found - field() / 4, -1, 0))
   assert error.max() < 0.13 and np.median(error) < 0.01
 
 
 def test_mirrored_image_is_that_of_mirrored_frames():
-  """Colours stand for directions: mirroring the picture alone would keep them."""
+  """Colours mean directions, which the mirrored picture alone would keep."""
   image = flow.flow_image(field())
   mirrored = flow.image_flow(flow.mirror(image))
   wanted = cv2.flip(field(), 1) / 4 * [-1, 1]
@@ -97,7 +96,7 @@ def test_mirrored_image_is_that_of_mirrored_frames():
 
 
 def crossing(frames, size=(64, 80), step=3):
-  """A textured square that moves right over another texture by `step` pixels a frame."""
+  """Draws a textured square that moves right over another texture by `step` pixels a frame."""
   background, square = texture(*size) // 2, texture(24, 24)[..., ::-1] // 2 + 110
   video = np.repeat(background[None], frames, axis=0)
   for t, image in enumerate(video):
@@ -110,7 +109,7 @@ def motions(frames):
 
 
 def test_every_frame_has_the_motion_that_led_to_it():
-  """At its own pixels, rightwards; the first frame that towards the second."""
+  """A frame has the motion at its own pixels; the first frame has that towards the second."""
   for t, image in enumerate(motions(crossing(4))):
     found = flow.image_flow(image)
     square = found[26:38, 16 + 3 * t : 28 + 3 * t].reshape(-1, 2).mean(0)
@@ -137,11 +136,13 @@ def test_across_a_cut_nothing_moves():
   frames = np.concatenate([crossing(2), other.reshape(1, 64, 80, 3), crossing(2)])
   found = motions(frames)
   assert [image.min() == 255 for image in found] == [False, False, True, True, False]
-  assert np.abs(flow.dis_flow(frames[2], frames[1])).max() > 2  # what would be taken for motion
+  assert (
+    np.abs(flow.dis_flow(frames[2], frames[1])).max() > 2
+  )  # This is found, although nothing moves.
 
 
 class Trained:
-  """A network that was trained on flow by some method."""
+  """Makes a network that was trained on flow by a method."""
 
   needs_flow = True
 
@@ -151,10 +152,10 @@ class Trained:
 
 def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
   network = nnx.eval_shape(lambda: models.create("pwcnet", "tiny"))
-  wanted = _folder.variables(network)
+  wanted = models.variables(network)
   ones = {name: np.ones(v.shape, np.float32) for name, v in wanted.items()}
-  _folder.set_arrays(network, ones, source="ones")
-  # Quick to compile; what the network itself computes, at any size, is tested with it.
+  models.set_arrays(network, ones, source="ones")
+  # This size is quick to compile. Other tests cover the network itself at any size.
   monkeypatch.setattr(
     type(network),
     "flow",
@@ -163,11 +164,11 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
     ),
   )
   weights = models.save(network, tmp_path / "pwcnet", {})
-  by_dis, by_network = _flow.estimator(), _flow.estimator(weights)
+  by_dis, by_network = models.flow_estimator(), models.flow_estimator(weights)
   assert by_dis.method == "dis" and re.fullmatch("pwcnet [0-9a-f]{64}", by_network.method)
-  assert _flow.of_model(Trained("dis")) is flow.dis_flow
+  assert models.flow_of(Trained("dis")) is flow.dis_flow
   first, second = crossing(2)
-  found = _flow.of_model(Trained(by_network.method), weights)(first, second)
+  found = models.flow_of(Trained(by_network.method), weights)(first, second)
   assert found.shape == (64, 80, 2) and found.dtype == np.float32
   np.testing.assert_allclose(found, (first - second)[..., :2] + np.float32(1), rtol=1e-6)
   for method, given, message in (
@@ -176,13 +177,14 @@ def test_flow_is_computed_as_in_training(tmp_path, monkeypatch):
     ("pwcnet 0", weights, "pwcnet 0, and this is pwcnet [0-9a-f]+: name the folder"),
   ):
     with pytest.raises(UserError, match=message):
-      _flow.of_model(Trained(method), given)
-  assert _flow.of_model(SaliencyModel()) is None
+      models.flow_of(Trained(method), given)
+  without_flow = SaliencyModel(SaliencyConfig(), rngs=nnx.Rngs(0))
+  assert models.flow_of(without_flow) is None
   with pytest.raises(UserError, match="takes no optical flow"):
-    _flow.of_model(SaliencyModel(), weights)
+    models.flow_of(without_flow, weights)
 
 
 def test_another_network_computes_no_flow(tmp_path):
   path = models.save(models.create("soundnet", "tiny"), tmp_path / "model", {})
   with pytest.raises(UserError, match="holds a SoundNet: flow is computed by a PWC-Net"):
-    _flow.estimator(path)
+    models.flow_estimator(path)

@@ -1,4 +1,4 @@
-"""Batches: the right frames, one window per video and epoch, and the same batch for a number."""
+"""Batches have the right frames, one window per video and epoch, and depend on their number."""
 
 import contextlib
 import itertools
@@ -39,7 +39,7 @@ def train(split, n, **arguments):
 
 
 def rows(batches):
-  """Batches -> one dict per row."""
+  """Splits batches into one dictionary per row."""
   return [
     {key: value[i] for key, value in batch.items()}
     for batch in batches
@@ -48,7 +48,7 @@ def rows(batches):
 
 
 def identify(row):
-  """The video, the frames and whether they are mirrored, read from the pixels."""
+  """Reads the video, the frames and whether they are mirrored from the pixels."""
   corners = row["frames"][:, 0, [0, -1]].astype(int)
   video, frames = corners[:, 0, 0] // 10, corners[:, 0, 1] // 5
   assert (video == video[0]).all()
@@ -58,7 +58,7 @@ def identify(row):
 
 
 def check_row(row, target="last", padding="repeat"):
-  """Density and fixations are those of the target frame, mirrored with it."""
+  """Checks that density and fixations belong to the target frame and are mirrored with it."""
   video, frames, mirrored = identify(row)
   frame = int(frames[-1 if target == "last" else (LENGTH - 1) // 2])
   (expected,) = windows(CLIPS[video], LENGTH, target, padding, [frame])
@@ -210,7 +210,7 @@ def test_of_listed_frames_windows_see_all(clips_dir):
   first = rows(eval_batches(split, **CLIP, batch_size=4, first_frames=3, stride=2))
   assert [row["frame"] for row in first if row["mask"]] == [2, 4, 0, 9, 1, 21]
   drawn = {check_row(row)[:2] for row in rows(train(split, 20))}
-  # Frames with a whole window, if there are any; of video 5 nobody looked at frame 22.
+  # Targets have whole windows if there are any; nobody looked at frame 22 of video 5.
   assert drawn == {(0, 2), (0, 5), (1, 4), (2, 9), (2, 17), (5, 21)}
 
 
@@ -242,7 +242,7 @@ def test_evaluation_decodes_each_frame_once(split, monkeypatch, target):
 
 
 class Damaged(clip_set.Clips):
-  """Frame 2 of video 1 is no image."""
+  """A data set in which frame 2 of video 1 is no image."""
 
   def _generate_examples(self, frames):
     for key, record in super()._generate_examples(frames):
@@ -288,7 +288,7 @@ if __name__ == "__main__":
 def test_workers_end_with_a_killed_parent(clips_dir, tmp_path):
   script = tmp_path / "killed.py"
   script.write_text(KILLED)
-  # Workers hold the script's output open, so this returns when the last of them has ended.
+  # Workers hold the script's output open, so this returns when the last worker has ended.
   run = subprocess.run(
     [sys.executable, script, clips_dir], capture_output=True, timeout=60, check=False
   )
@@ -296,7 +296,7 @@ def test_workers_end_with_a_killed_parent(clips_dir, tmp_path):
 
 
 def test_the_rate_of_the_loaders():
-  """Batches of 3 clips, in the second round two at once."""
+  """Makes batches of 3 clips, in the second round two at once."""
 
   def made(*spans):
     return TrainBatches(iter([{"mask": i, "span": np.asarray(s)} for i, s in enumerate(spans)]), 3)

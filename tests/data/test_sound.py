@@ -1,4 +1,4 @@
-"""Sound tracks: what is heard at a frame stands at its place in the waveform."""
+"""Sound: the sound of a frame is at the frame's place in the waveform."""
 
 import wave
 from fractions import Fraction
@@ -13,7 +13,7 @@ from jaxsal.data.video import read_timed_frames
 from jaxsal.data.waveforms import SAMPLE_RATE, waveform
 from jaxsal.errors import UserError
 
-LENGTH = 70560  # of 32 frames
+LENGTH = 70560  # for 32 frames
 
 
 def clicks(path, fps, frames, at, *, begin=0, end=None, rate=48000, codec="pcm_s16le", channels=2):
@@ -51,7 +51,7 @@ def clicks(path, fps, frames, at, *, begin=0, end=None, rate=48000, codec="pcm_s
 
 
 def onsets(sound):
-  """Seconds at which clicks begin: where the sound rises over a quarter of full scale."""
+  """Returns the seconds at which clicks begin, where the sound exceeds a quarter of full scale."""
   loud = np.abs(sound.astype(float)) > 0.25 * 32768 * (0.5 if sound.dtype == np.int16 else 1)
   starts = np.flatnonzero(loud & ~np.concatenate([[False], loud[:-1]]))
   return starts[np.diff(starts, prepend=-SAMPLE_RATE) > SAMPLE_RATE // 100] / SAMPLE_RATE

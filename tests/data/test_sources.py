@@ -1,4 +1,4 @@
-"""Prepared data sets: what is read, and what is said when there is none."""
+"""Prepared data sets: reading them, and the errors if there are none."""
 
 import pickle
 import shutil
@@ -197,3 +197,9 @@ def test_imports_neither_jax_nor_tensorflow():
   code = "import sys; from jaxsal.data import sources, transforms, windows; print(*sys.modules)"
   run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert not {"jax", "tensorflow"} & set(run.stdout.split())
+
+
+def test_the_pipeline_needs_neither_jax_nor_ffmpeg():
+  """Grain imports JAX if it finds it; nothing else does."""
+  code = "import sys; sys.modules |= dict.fromkeys(['jax', 'av']); import jaxsal.data.pipeline"
+  subprocess.run([sys.executable, "-c", code], check=True)

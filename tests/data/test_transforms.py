@@ -1,4 +1,4 @@
-"""Decoding, resizing, fixation maps and flips, and what a damaged image says."""
+"""Decoding, resizing, maps of fixations, flips, and the errors for damaged images."""
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ def test_frames_are_written_as_they_are_decoded(extension, channels, size):
   transforms.write_frame(encoded, "here", frames[1])
   expected = transforms.resize(transforms.decode_frame(encoded, "here"), size)
   assert np.array_equal(frames[1], expected)
-  assert (frames[[0, 2]] == 7).all()  # nothing beside it
+  assert (frames[[0, 2]] == 7).all()  # nothing outside of it
 
 
 @pytest.mark.parametrize("dtype, greatest", [(np.uint8, 255), (np.uint16, 65535)])

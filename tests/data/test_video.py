@@ -1,4 +1,4 @@
-"""Reading and writing videos: real clips, and what cameras and broken downloads make of them."""
+"""Reading and writing videos: real clips, oddities of cameras, and broken downloads."""
 
 from fractions import Fraction
 
@@ -27,13 +27,13 @@ def copy(source, path):
 
 
 def difference(a, b):
-  """Mean absolute difference in grey levels."""
+  """Returns the mean absolute difference in grey levels."""
   return np.abs(np.asarray(a, int) - np.asarray(b, int)).mean()
 
 
 @pytest.fixture
 def square(tmp_path):
-  """Frames [20, 34, 50, 3] and their nearly lossless clip."""
+  """Makes frames [20, 34, 50, 3] and their nearly lossless clip."""
   images = clips.moving_square(20, 34, 50)
   return images, clips.write_clip(tmp_path / "square.mp4", images, options={"qp": "1"})
 
@@ -71,7 +71,7 @@ def test_colours(tmp_path, pix_fmt):
 def test_conversion_to_rgb_does_not_darken():
   clip = clips.real_clip("carphone_pristine.mp4")
   with av.open(str(clip)) as container:
-    stored = next(container.decode(video=0)).to_ndarray()[:144]  # the luma of 4:2:0 stands on top
+    stored = next(container.decode(video=0)).to_ndarray()[:144]  # In 4:2:0 luma comes first.
   luma = (stored - 16.0) * 255 / 219
   shown = next(read_frames(clip)) @ [0.299, 0.587, 0.114]
   inside = (luma > 20) & (luma < 235)  # elsewhere colours are clipped

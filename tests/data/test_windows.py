@@ -1,4 +1,4 @@
-"""One window per target frame, the target in its place, for videos of any length."""
+"""Windows: one per target frame, with the target in its place, for videos of any length."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ PADDINGS = st.sampled_from(["repeat", "loop"])
 
 
 def extended(num_frames, length, padding):
-  """The video that the protocol reads: frame numbers, 2T - 1 of them at least."""
+  """Returns the frame numbers of the video that the protocol reads, at least 2T - 1."""
   missing = max(0, 2 * length - 1 - num_frames)
   video = list(range(num_frames))
   if padding == "repeat":
@@ -87,7 +87,7 @@ def test_training_targets_have_whole_windows(num_frames, length, target):
     (9, "last", "repeat", 3, [0, 1, 2, 3]),  # just enough
     (9, "last", "repeat", 2, [5, 4, 3, 2]),  # too little: the future, reversed
     (7, "last", "loop", 0, [3, 2, 1, 0]),  # 2T - 1 frames need no extension
-    (6, "last", "repeat", 2, [0, 0, 1, 2]),  # one frame in front: frame 2 stands at T - 1
+    (6, "last", "repeat", 2, [0, 0, 1, 2]),  # extended by one frame: frame 2 is at T - 1
     (6, "last", "repeat", 1, [4, 3, 2, 1]),  # still before T - 1
     (6, "last", "loop", 2, [5, 0, 1, 2]),
     (4, "last", "repeat", 0, [0, 0, 0, 0]),  # T frames: never reversed
@@ -106,7 +106,7 @@ def test_by_hand(num_frames, target, padding, frame, expected):
 
 
 def test_short_training_clip_is_padded_as_the_paper_says():
-  # TSFP-Net: clips shorter than T get their first frame T - 1 times in front.
+  # TSFP-Net repeats the first frame of clips shorter than T, T - 1 times.
   length, num_frames = 8, 5
   padded = [0] * (length - 1) + list(range(num_frames))
   for row, frame in zip(windows(num_frames, length), range(num_frames)):

@@ -1,4 +1,4 @@
-"""Bounds: what they predict, and what they are scored against."""
+"""Tests the predictions of bounds, and the truth that they are scored against."""
 
 import copy
 import dataclasses
@@ -75,7 +75,7 @@ def test_all_gaze_of_an_observer_is_on_one_side_and_sides_differ_between_frames(
     of_observer = [
       {truth.fixations[int(y), int(x)] for x, y in gaze[gaze[:, 2] == i, :2]} for i in range(4)
     ]
-    # Two observers are the truth; a pixel of the other two can only be theirs by coincidence.
+    # Two observers are the truth. The other two can share their pixels only by chance.
     sides.add(tuple(i for i in range(4) if of_observer[i] == {1}))
     assert len(next(iter(sides))) == 2
   assert len(sides) > 1

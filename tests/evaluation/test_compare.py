@@ -1,4 +1,4 @@
-"""The difference of two evaluations, and pairs that cannot be compared."""
+"""Tests the comparison of two evaluations, and pairs that cannot be compared."""
 
 import json
 
@@ -17,7 +17,7 @@ def write(out, names, seed=0, **changes):
   return [video["scores"]["nss"] for video in summary["videos"]]
 
 
-@pytest.mark.parametrize("count", [3, 90])  # of 90 the names are left out
+@pytest.mark.parametrize("count", [3, 90])  # 90 names would overlap and are left out
 def test_a_bar_for_each_video(tmp_path, count, capsys):
   names = [f"$video_{i}^$" for i in range(count)]
   with_sound, muted = (write(tmp_path / n, names, i) for i, n in enumerate(("sound", "muted")))
@@ -56,7 +56,7 @@ def test_videos_without_a_value_are_left_out(tmp_path):
   summary["videos"] = summary["videos"][:1]
   (tmp_path / "b/scores.json").write_text(json.dumps(summary))
   (tmp_path / "a/scores.json").write_text(json.dumps(summary))
-  with pytest.raises(UserError, match="no video has a value of nss"):
+  with pytest.raises(UserError, match="No video has a value of nss"):
     compare(tmp_path / "a", tmp_path / "b", tmp_path / "d.png")
 
 
@@ -68,7 +68,7 @@ def test_videos_without_a_value_are_left_out(tmp_path):
     ({"protocol": {"name": "mit"}}, r"differ in protocol \(dhf1k and mit\)"),
     ({"scored_frames": 3}, r"differ in frames \(2 and 3\)"),
     ({"videos": []}, "differ in videos: evaluate both"),
-    ({"metrics": ["cc"]}, "metric 'nss' is not in both: use one of cc"),
+    ({"metrics": ["cc"]}, "Metric 'nss' is not in both evaluations: use one of cc"),
   ],
 )
 def test_what_cannot_be_compared(tmp_path, changes, message):

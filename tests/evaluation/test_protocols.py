@@ -1,4 +1,4 @@
-"""Which frames count and whose fixations stand against theirs, compared with direct code."""
+"""Compares the scored frames and the other maps of protocols with direct code."""
 
 import dataclasses
 
@@ -121,7 +121,7 @@ def test_a_larger_split_is_sampled(split):
   assert protocols.find("mit").scored(60_273).size == 60_273
 
 
-def test_of_a_list_of_frames_only_these_count():
+def test_only_the_listed_frames_count():
   split = Split()
   split.videos[0] = dataclasses.replace(split.videos[0], listed=(1, 3))
   split.videos[2] = dataclasses.replace(split.videos[2], listed=(0,))

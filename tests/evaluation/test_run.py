@@ -1,4 +1,4 @@
-"""Evaluation: scores that direct code gives too, runs that continue, and inputs that do not fit."""
+"""Compares scores with direct code; tests runs that continue and inputs that do not fit."""
 
 import copy
 import dataclasses
@@ -20,7 +20,7 @@ from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds, protocols, scorer
 from jaxsal.evaluation.run import evaluate
 from jaxsal.evaluation.systems import ModelMaps, finisher, stack
-from jaxsal.models import _folder
+from jaxsal.prediction import PredictOptions
 
 SIZE = (64, 96)  # of the demo set's frames
 NAMES = ["auc_judd", "sim", "auc_shuffled", "cc", "nss", "kl", "auc_borji", "information_gain"]
@@ -45,7 +45,7 @@ def run(data_dir):
 
 @pytest.fixture(scope="module")
 def finished(run, tmp_path_factory):
-  """The folder of a whole evaluation; only to be read."""
+  """The folder of a finished evaluation, which tests only read."""
   out = tmp_path_factory.mktemp("scores") / "movement"
   run(Movement(), out)
   return out
@@ -75,7 +75,7 @@ def test_files(finished, split):
 
 
 def test_scores_are_those_of_direct_code(finished, split, data_dir):
-  """The same from the definitions in float64, frame by frame, on maps of the same bits."""
+  """The definitions in float64, frame by frame on identical maps, give the same scores."""
   train = sources.open_split("demo/tiny", "train", data_dir)
   resize = finisher(SIZE, 0.0)
   mean = np.float64(resize(bounds.MeanEyePosition(train).map))
@@ -157,7 +157,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_files(finished, run, tmp_p
   run(Movement(), out)
   assert scored == [0, 1, 1]
   assert contents(out) == contents(finished)
-  run(Movement(), out)  # all is there: only the reports are written again
+  run(Movement(), out)  # nothing is left to score: only the reports are written again
   assert scored == [0, 1, 1]
   assert contents(out) == contents(finished)
 
@@ -185,7 +185,7 @@ def test_another_run_is_not_mixed_in(finished, run, tmp_path):
     run(Movement(), out / "run.json")
 
 
-def test_bounds_stand_around_the_model(finished, run, tmp_path):
+def test_bounds_enclose_the_model(finished, run, tmp_path):
   summary = json.loads((finished / "scores.json").read_text())
   floor, ceiling = summary["bounds"]["mean eye position"], summary["bounds"]["exact density"]
   assert floor["nss"] < summary["scores"]["nss"]["mean"] < ceiling["nss"]
@@ -198,7 +198,7 @@ def test_bounds_stand_around_the_model(finished, run, tmp_path):
 
 @pytest.fixture
 def gaze(monkeypatch):
-  """Makes `open_split` give splits where each fixation is of an observer of its own, if True."""
+  """A switch: if True, `open_split` gives splits with gaze, each fixation by its own observer."""
   open_split, get = sources.open_split, sources.Split.__getitem__
 
   def with_gaze(split, record):
@@ -268,12 +268,12 @@ def write_maps(folder, split, make):
   for video in split.videos:
     (folder / video.name).mkdir(parents=True)
     for i in range(video.frames):
-      # Not padded: 10.png comes after 9.png all the same.
+      # The names have no leading zeros, and 10.png still comes after 9.png.
       cv2.imwrite(str(folder / video.name / f"{i + 1}.png"), make(video, i))
 
 
 def test_maps_of_another_system(run, split, tmp_path):
-  """The ground truth's own densities, at half the size: nearly perfect, frame by frame."""
+  """The ground truth's own densities, at half their size, score nearly perfectly."""
 
   def density(video, i):
     truth = transforms.decode_density(split[video.first + i]["density"], "")
@@ -287,7 +287,7 @@ def test_maps_of_another_system(run, split, tmp_path):
   assert summary["scores"]["cc"]["mean"] > 0.97
   image = tmp_path / "maps" / split.videos[1].name / "10.png"
   cv2.imwrite(str(image), np.zeros((8, 8), np.uint8))
-  with pytest.raises(UserError, match=r"maps: '\w+' there"):  # written anew
+  with pytest.raises(UserError, match=r"maps: '\w+' there"):  # the image was rewritten
     run(tmp_path / "maps", tmp_path / "out", maps=True, bounds=False)
   with pytest.raises(UserError, match=r"10\.png: 8 x 8 pixels, after images of 32 x 48"):
     run(tmp_path / "maps", tmp_path / "out2", maps=True, bounds=False)
@@ -316,7 +316,7 @@ def test_a_map_that_is_not_finite_stops(run, tmp_path):
     run(model, tmp_path / "out", bounds=False)
 
 
-def test_of_a_list_of_frames_these_are_scored(run, split, finished, tmp_path, monkeypatch):
+def test_only_the_listed_frames_are_scored(run, split, finished, tmp_path, monkeypatch):
   open_split, some = sources.open_split, copy.copy(split)
   some.videos = tuple(dataclasses.replace(video, listed=(4, 5, 9)) for video in split.videos)
   monkeypatch.setattr(
@@ -330,11 +330,22 @@ def test_of_a_list_of_frames_these_are_scored(run, split, finished, tmp_path, mo
     np.testing.assert_allclose(given["nss"], whole["nss"][[4, 5, 9]], rtol=1e-5)
 
 
+def test_options_are_given_whole_or_one_by_one(run, tmp_path):
+  by_name = run(Movement(), tmp_path / "a", bounds=False, blur=1.0)
+  options = PredictOptions(blur=1.0, mute=True)
+  whole = run(Movement(), tmp_path / "b", bounds=False, options=options, mute=False)
+  assert whole["scores"] == by_name["scores"]
+  records = [json.loads((tmp_path / name / "run.json").read_text()) for name in "ab"]
+  assert records[0] == records[1] and (records[0]["blur"], records[0]["mute"]) == (1.0, False)
+
+
 def test_what_cannot_be_evaluated(run, split, tmp_path, monkeypatch):
   for options, message in (
-    ({"protocol": "mot"}, "protocol 'mot' is unknown"),
+    ({"protocol": "mot"}, "Protocol 'mot' is unknown"),
     ({"blur_video": -1.0}, r"blur -1\.0"),
     ({"model": "mean-eye-position", "blur": 2.0}, "only a network"),
+    ({"maps": True}, "the folder of the maps"),
+    ({"blurr": 2.0}, "'blurr' is not an option of prediction"),
   ):
     with pytest.raises(UserError, match=message):
       run(options.pop("model", Movement()), tmp_path / "out", **options)
@@ -348,9 +359,9 @@ def test_what_cannot_be_evaluated(run, split, tmp_path, monkeypatch):
 
 def test_a_models_digest_is_that_of_a_model_folders_weights(split, tmp_path):
   model = Movement()
-  safetensors.numpy.save_file(_folder.arrays(model), tmp_path / "model.safetensors")
+  safetensors.numpy.save_file(models.arrays(model), tmp_path / "model.safetensors")
   digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
-  assert ModelMaps(model, split).about["weights_sha256"] == digest
+  assert ModelMaps(model, split, PredictOptions()).about["weights_sha256"] == digest
 
 
 def test_the_command(data_dir, tmp_path, capsys, monkeypatch):

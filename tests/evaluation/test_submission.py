@@ -1,4 +1,4 @@
-"""The tree that a benchmark takes."""
+"""Tests the folders and images that a benchmark takes."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def tree(out):
 
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory):
-  """A whole submission; only to be read."""
+  """The folder of a finished submission, which tests only read."""
   return run(tmp_path_factory.mktemp("submission") / "movement", data_dir)
 
 
@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_continues(finished, data_dir, tmp_path, monkeypa
   with pytest.raises(KeyboardInterrupt):
     run(out, data_dir)
   assert [path.name for path in out.iterdir()] == written[:1]
-  (out / f".{written[1]}-killed").mkdir()  # what a kill leaves of an unfinished folder
+  (out / f".{written[1]}-killed").mkdir()  # an unfinished folder of a killed process
   run(out, data_dir)
   assert written[1:] == written[1:2] * 2
   assert tree(out) == tree(finished)
@@ -106,7 +106,7 @@ def test_names_stay_inside_the_folder(data_dir, tmp_path, monkeypatch, split):
   monkeypatch.setattr(sources, "open_split", lambda *_: split)
   videos = (*split.videos[:1], split.videos[1].__class__("../up", 1, 1, 4, 4, 25.0))
   monkeypatch.setattr(split, "videos", videos)
-  with pytest.raises(UserError, match=r"'\.\./up', which is no folder's name"):
+  with pytest.raises(UserError, match=r"'\.\./up', which cannot be the name of a folder"):
     run(tmp_path / "out", data_dir)
   assert list(tmp_path.iterdir()) == []
 

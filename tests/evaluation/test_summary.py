@@ -1,4 +1,4 @@
-"""Means, counts and files, from the files of the videos."""
+"""Tests the means, counts and files that are made from the files of the videos."""
 
 import csv
 import io

@@ -15,8 +15,7 @@ import optax
 from flax import nnx, traverse_util
 from golden import weights
 
-from jaxsal import convert, losses, nn
-from jaxsal.models import _folder
+from jaxsal import convert, losses, models, nn
 from jaxsal.train.state import split
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
@@ -127,12 +126,12 @@ def check_training(name, tx, monkeypatch):
   expected = case.expected
   with jax.enable_x64(True):
     monkeypatch.setattr(jnp, "float32", jnp.float64)  # what the code casts to
-    monkeypatch.setattr(nn.conv, "_xla_conv2d", conv2d_by_patches)
+    monkeypatch.setattr(nn.conv_xla, "conv2d", conv2d_by_patches)
     model = convert.from_torch(name, case.state_dict)
     for _, module in nnx.iter_modules(model):
       if hasattr(module, "dtype"):
         module.dtype = "float64"
-    for variable in _folder.variables(model).values():
+    for variable in models.variables(model).values():
       variable.set_value(jnp.asarray(np.asarray(variable[...], np.float64)))  # compiles nothing
     table = {".".join(e.path): e.name for e in model.table(model.config) if e.path}
     network, params, model_state = split(model)

@@ -13,7 +13,6 @@ from stub_encoder import StubEncoder
 import jaxsal
 from jaxsal import convert, models
 from jaxsal.errors import UserError
-from jaxsal.models import _folder
 
 FUSIONS = ("bilinear", "transformer", "concat")
 # By the reference's name of the stage.
@@ -149,8 +148,8 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
   models.save(model, tmp_path / "model", {})
   loaded = jaxsal.load(tmp_path / "model")
   assert loaded.config == model.config
-  expected = _folder.arrays(model)
-  for name, value in _folder.arrays(loaded).items():
+  expected = models.arrays(model)
+  for name, value in models.arrays(loaded).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
@@ -158,19 +157,19 @@ def test_starts_from_the_folders_of_its_parts(tmp_path):
   vinet = models.create("vinet", "tiny", size=(64, 64), rngs=nnx.Rngs(1))
   audio = models.create("soundnet", "tiny", rngs=nnx.Rngs(2))
   model = nnx.clone(tiny("bilinear"))
-  before = _folder.arrays(model.fusion)
+  before = models.arrays(model.fusion)
   for name, part in (("vinet", vinet), ("soundnet", audio)):
     models.copy_weights(models.save(part, tmp_path / name, {}), model)
   for part, source in ((model.visual, vinet), (model.audio, audio)):
-    arrays = _folder.arrays(part)
-    for name, value in _folder.arrays(source).items():
+    arrays = models.arrays(part)
+    for name, value in models.arrays(source).items():
       np.testing.assert_array_equal(arrays[name], value, err_msg=name)
-  for name, value in _folder.arrays(model.fusion).items():
+  for name, value in models.arrays(model.fusion).items():
     np.testing.assert_array_equal(value, before[name])
   other = nnx.clone(tiny("bilinear"))
   models.copy_weights(models.save(model, tmp_path / "avinet", {}), other)  # all of it
-  expected = _folder.arrays(model)
-  for name, value in _folder.arrays(other).items():
+  expected = models.arrays(model)
+  for name, value in models.arrays(other).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
@@ -183,7 +182,7 @@ def test_a_folder_of_another_network_is_refused(tmp_path):
 def test_the_visual_part_is_a_network_of_its_own(tmp_path):
   models.save(tiny("bilinear").visual, tmp_path / "vinet", {})
   loaded = jaxsal.load(tmp_path / "vinet")
-  assert type(loaded) is jaxsal.models.MODELS["vinet"][0]
+  assert type(loaded) is jaxsal.models.MODELS["vinet"].network
   assert loaded.config == tiny("bilinear").config.visual
 
 

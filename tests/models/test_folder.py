@@ -11,7 +11,6 @@ from flax import nnx
 import jaxsal
 from jaxsal import models
 from jaxsal.errors import UserError
-from jaxsal.models import _folder
 
 CONFIG, WEIGHTS = "model.json", "model.safetensors"
 
@@ -19,7 +18,7 @@ CONFIG, WEIGHTS = "model.json", "model.safetensors"
 @pytest.fixture(scope="module")
 def model():
   model = models.create("tsfp", "tiny", length=16, size=(64, 96), mean=(0.1, 0.2, 0.3))
-  for i, variable in enumerate(_folder.variables(model).values()):  # statistics too
+  for i, variable in enumerate(models.variables(model).values()):  # statistics too
     values = np.random.default_rng(i).standard_normal(variable.shape)
     variable.set_value(values.astype(np.float32))
   return model
@@ -41,7 +40,7 @@ def edit(copy, **changes):
 
 
 def assert_same(a, b):
-  a, b = _folder.arrays(a), _folder.arrays(b)
+  a, b = models.arrays(a), models.arrays(b)
   assert a.keys() == b.keys()
   for name, value in a.items():
     np.testing.assert_array_equal(value, b[name], err_msg=name)
@@ -77,10 +76,10 @@ def test_weights_can_be_copied_into_a_network_of_another_mode(model, saved):
 
 def test_weights_of_another_shape_are_refused_and_change_nothing(saved):
   other = models.create("tsfp", "tiny", length=32)
-  before = _folder.arrays(other)
+  before = models.arrays(other)
   with pytest.raises(UserError, match=r"different: output\.kernel is float32 \(2, .*\(4, "):
     models.copy_weights(saved, other)
-  for name, value in _folder.arrays(other).items():
+  for name, value in models.arrays(other).items():
     np.testing.assert_array_equal(value, before[name])
 
 

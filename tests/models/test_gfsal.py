@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsal import convert, models
 from jaxsal.errors import UserError
-from jaxsal.models import _costs, _folder, _registry, gfsal
+from jaxsal.models import gfsal
 
 SHAPE = (2, 64, 64, 3)
 # XLA's older loops (tests/conftest.py) round two programs of the same layers less alike.
@@ -68,9 +68,9 @@ def test_shut_gate_leaves_the_single_stream(model, maps_of, variant, bias):
   fused = maps_of([0.0, 0.0], bias)
   assert (fused.gate == (bias > 0)).all()
   single = nnx.eval_shape(lambda: models.create("gfsal", "tiny", streams=variant))
-  wanted = _folder.variables(single)
-  weights = {name: x for name, x in _folder.arrays(model).items() if name in wanted}
-  _folder.set_arrays(single, weights, source="the gated model")
+  wanted = models.variables(single)
+  weights = {name: x for name, x in models.arrays(model).items() if name in wanted}
+  models.set_arrays(single, weights, source="the gated model")
   single.eval()
   maps = jax.jit(single.maps, compiler_options=ALIKE)(images(0), images(1))
   assert maps.gate is None and sum(x is None for x in maps) == 2
@@ -109,7 +109,7 @@ def test_channel_attention_weighs_channels():
 
 def parts(model):
   """Names of the network's parts and of the streams' that have weights."""
-  return {name for path in _folder.variables(model) for name in path.split(".")[:2]}
+  return {name for path in models.variables(model) for name in path.split(".")[:2]}
 
 
 ABLATIONS = {
@@ -127,14 +127,14 @@ ABLATIONS = {
 def test_variants_lack_what_they_are_named_after(model, variant):
   fields = ("streams", "fusion", "multi_level", "spatial_attention", "channel_attention")
   config = gfsal.VARIANTS[variant]
-  config = _registry.configure(
+  config = models.configure(
     "gfsal", "tiny", dtype="bfloat16", **{name: getattr(config, name) for name in fields}
   )
-  ablated = nnx.eval_shape(lambda: _registry.build("gfsal", config))
+  ablated = nnx.eval_shape(lambda: models.build("gfsal", config))
   assert parts(model) - parts(ablated) - {"conv"} == ABLATIONS[variant]
-  assert all(v.dtype == jnp.float32 for v in _folder.variables(ablated).values())
+  assert all(v.dtype == jnp.float32 for v in models.variables(ablated).values())
   entries = [".".join(e.path) for e in ablated.table(config) if e.path is not None]
-  assert sorted(entries) == sorted(_folder.variables(ablated))
+  assert sorted(entries) == sorted(models.variables(ablated))
 
   graph, state = nnx.split(ablated)
   x = jax.ShapeDtypeStruct((2, 50, 70, 3), jnp.float32)  # no multiple of anything
@@ -147,9 +147,9 @@ def test_weights_come_back_from_a_folder_and_from_pytorch(model, tmp_path):
   loaded = models.load(models.save(model, tmp_path / "model", {}))
   assert loaded.config == model.config
   converted = convert.from_torch("gfsal", convert.to_torch(model), variant="tiny")
-  wanted = _folder.arrays(model)
+  wanted = models.arrays(model)
   for other in (loaded, converted):
-    arrays = _folder.arrays(other)
+    arrays = models.arrays(other)
     assert arrays.keys() == wanted.keys()
     for name, value in wanted.items():
       np.testing.assert_array_equal(arrays[name], value, err_msg=name)
@@ -159,11 +159,11 @@ def test_base_is_the_papers():
   model = nnx.eval_shape(lambda: models.create("gfsal"))
   settings = (model.length, model.size, model.target, model.appearance.encoder.blocks)
   assert settings == (1, (480, 640), "last", (3, 4, 6, 3))
-  shapes = {name: v.shape for name, v in _folder.variables(model.appearance).items()}
+  shapes = {name: v.shape for name, v in models.variables(model.appearance).items()}
   assert shapes["spatial_attention.conv.kernel"] == (1, 1, 2048, 1)
   assert shapes["channel_attention.fc1.kernel"] == (96, 24)
   assert shapes["prediction.kernel"] == (1, 1, 96, 1)
-  parameters, flops = _costs.cost("gfsal", model.config)
+  parameters, flops = models.cost("gfsal", model.config)
   assert parameters == 2 * (23_508_032 + 779_866) + 3  # encoder, the stream's blocks; the gate
   assert flops > 1e11
 
@@ -172,14 +172,14 @@ def abstract(seed, **changes):
   """A network without arrays, and arrays for it."""
   network = nnx.eval_shape(lambda: models.create("gfsal", "tiny", **changes))
   rng = np.random.default_rng(seed)
-  shapes = {name: v.shape for name, v in _folder.variables(network).items()}
+  shapes = {name: v.shape for name, v in models.variables(network).items()}
   weights = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
   return network, weights
 
 
 def saved(path, seed, **changes):
   network, weights = abstract(seed, **changes)
-  _folder.set_arrays(network, weights, source="random")
+  models.set_arrays(network, weights, source="random")
   return models.save(network, path, {})
 
 
@@ -195,20 +195,20 @@ def test_streams_start_from_single_streams(tmp_path):
   spatial = saved(tmp_path / "spatial", 1, streams="appearance")
   temporal = saved(tmp_path / "temporal", 2, streams="temporal")
   both, weights = abstract(3)
-  _folder.set_arrays(both, weights, source="random")
+  models.set_arrays(both, weights, source="random")
   static = abstract(1, streams="appearance")[1]
   motion = abstract(2, streams="temporal")[1]
 
   models.copy_weights(spatial, both)
   expected = weights | static | renamed(static, "appearance", "temporal")
-  check = lambda: np.testing.assert_equal(_folder.arrays(both), expected)  # noqa: E731
+  check = lambda: np.testing.assert_equal(models.arrays(both), expected)  # noqa: E731
   check()
   models.copy_weights(temporal, both.temporal)
   expected |= motion
   check()
   single, _ = abstract(4, streams="temporal")
   models.copy_weights(spatial, single)
-  np.testing.assert_equal(_folder.arrays(single), renamed(static, "appearance", "temporal"))
+  np.testing.assert_equal(models.arrays(single), renamed(static, "appearance", "temporal"))
   # A network of both streams fills another one, and no single stream.
   gated = saved(tmp_path / "both", 5)
   models.copy_weights(gated, both)
@@ -224,15 +224,15 @@ def test_streams_start_from_single_streams(tmp_path):
 
 def test_both_encoders_take_torchvisions_weights():
   both, weights = abstract(1)
-  _folder.set_arrays(both, weights, source="random")
+  models.set_arrays(both, weights, source="random")
   config = both.config.encoder
-  resnet = nnx.eval_shape(lambda: _registry.build("resnet50", config))
-  shapes = {name: v.shape for name, v in _folder.variables(resnet).items()}
+  resnet = nnx.eval_shape(lambda: models.build("resnet50", config))
+  shapes = {name: v.shape for name, v in models.variables(resnet).items()}
   published = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
-  _folder.set_arrays(resnet, published, source="halves")
+  models.set_arrays(resnet, published, source="halves")
   for encoder in both.encoders:
     convert.encoder_from_torch(encoder, convert.to_torch(resnet))
-  for name, x in _folder.arrays(both).items():
+  for name, x in models.arrays(both).items():
     if ".encoder." in name:
       np.testing.assert_array_equal(x, 0.5, err_msg=name)
     else:

@@ -1,4 +1,4 @@
-"""What GPUs and TPUs compute, tried on a CPU: the other side of every choice by platform."""
+"""Tests on a CPU of the formulations that GPUs and TPUs use, which are the platforms' defaults."""
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def outputs_and_gradients(name):
 
 @pytest.mark.parametrize("name", ("tsfp", "tased"))
 def test_the_same_as_on_a_cpu(name, monkeypatch):
-  """The stem, pooling and unpooling, kernels over space, over time and over both."""
+  """The networks have a stem, pooling, unpooling, and kernels over space, time and both."""
   here = outputs_and_gradients(name)
   chosen = []
 
@@ -39,14 +39,15 @@ def test_the_same_as_on_a_cpu(name, monkeypatch):
   assert len(chosen) > 50
   paths = jax.tree_util.tree_leaves_with_path(there)
   for (path, actual), expected in zip(paths, jax.tree.leaves(here), strict=True):
-    # Float32 summed in other orders: 1e-4 of the largest value at most, seen in small gradients.
+    # float32 is summed in other orders. Differences up to 1e-4 of the largest value were seen, in
+    # small gradients.
     scale, message = np.abs(expected).max(), jax.tree_util.keystr(path)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=5e-4 * scale, err_msg=message)
 
 
 @pytest.mark.parametrize("name", ("tsfp_av", "tased", "avinet", "stsanet"))
 def test_a_precision_asked_for_reaches_every_product(name):
-  """TPUs multiply float32 as bfloat16 unless they are told otherwise; so also in gradients."""
+  """TPUs multiply float32 as bfloat16 unless told otherwise, in forward and backward passes."""
   model = models.create(name, "tiny")
   model.eval()
   graph, params, rest = nnx.split(model, nnx.Param, ...)

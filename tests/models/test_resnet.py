@@ -10,7 +10,7 @@ from golden_case import Case, check_values
 
 from jaxsal import convert, models
 from jaxsal.errors import UserError
-from jaxsal.models import _folder, _registry, resnet
+from jaxsal.models import resnet
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_parameters_are_torchvisions():
 def test_encoder_takes_the_classifiers_weights(case, model):
   encoder = nnx.eval_shape(lambda: resnet.Encoder(resnet.ResNetConfig(), nnx.Rngs(0)))
   convert.encoder_from_torch(encoder, case.state_dict)
-  wanted = _folder.arrays(model.encoder)
-  for name, value in _folder.arrays(encoder).items():
+  wanted = models.arrays(model.encoder)
+  for name, value in models.arrays(encoder).items():
     np.testing.assert_array_equal(value, wanted[name], err_msg=name)
 
 
@@ -76,5 +76,5 @@ def test_stages_round_sizes_up(h, w):
 
 
 def test_configuration_from_json_is_the_same():
-  config = _registry.configure("resnet50", blocks=[3, 4, 6, 3])
+  config = models.configure("resnet50", blocks=[3, 4, 6, 3])
   assert config == resnet.VARIANTS["base"] and hash(config) == hash(resnet.VARIANTS["base"])

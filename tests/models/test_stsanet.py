@@ -13,9 +13,9 @@ from flax import nnx
 from golden_case import AS_USERS, FOLDER, Case, check_stage, forward
 
 import jaxsal
-from jaxsal import convert, nn
+from jaxsal import convert, models, nn
 from jaxsal.errors import UserError
-from jaxsal.models import _folder, _registry, stsanet
+from jaxsal.models import stsanet
 from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_train_step
 
@@ -46,15 +46,15 @@ def clips(batch=2, seed=0):
 
 def copy_shared(source, target):
   """Weights of `source` into `target`, where both have them."""
-  weights = _folder.arrays(source)
-  for name, variable in _folder.variables(target).items():
+  weights = models.arrays(source)
+  for name, variable in models.variables(target).items():
     variable.set_value(jnp.asarray(weights[name]))
 
 
 def torch_shapes(config):
   """Name -> shape in PyTorch, from the table and the shapes of a network's parameters."""
-  model = nnx.eval_shape(lambda: _registry.build("stsanet", config))
-  variables, shapes = _folder.variables(model), {}
+  model = nnx.eval_shape(lambda: models.build("stsanet", config))
+  variables, shapes = models.variables(model), {}
   for name, path, axes, *_ in stsanet.STSANet.table(config):
     shape = () if path is None else variables.pop(".".join(path)).shape
     shapes[name] = [shape[i] for i in np.argsort(axes)] if path else []

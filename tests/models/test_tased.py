@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxsal import convert, models
 from jaxsal.errors import UserError
 from jaxsal.metrics import cc
-from jaxsal.models import _folder, s3d, tased
+from jaxsal.models import s3d, tased
 from jaxsal.train.optimizer import make_optimizer
 
 LENGTHS = {4: (1, 1), 8: (1, 1), 16: (2, 1), 32: (2, 2), 48: (2, 3), 64: (2, 4)}
@@ -122,8 +122,8 @@ def test_variants_have_whole_tables(options):
   state_dict = convert.to_torch(model)
   assert len(state_dict) == len(list(model.table(model.config)))  # no name twice
   back = convert.from_torch("tased", state_dict, variant="tiny", **options)
-  arrays = _folder.arrays(back)
-  for name, value in _folder.arrays(model).items():
+  arrays = models.arrays(back)
+  for name, value in models.arrays(model).items():
     np.testing.assert_array_equal(arrays[name], value)
 
 

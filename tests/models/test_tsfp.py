@@ -10,8 +10,7 @@ from flax import nnx
 
 from jaxsal import convert, models
 from jaxsal.errors import UserError
-from jaxsal.models import s3d
-from jaxsal.models._costs import operations
+from jaxsal.models import operations, s3d
 
 ARCHITECTURES = ("pyramid", "only_multi_level", "only_final_level")
 

@@ -12,7 +12,6 @@ from stub_encoder import StubEncoder
 import jaxsal
 from jaxsal import convert, models
 from jaxsal.errors import UserError
-from jaxsal.models import _folder
 
 # Of the tiny network: frames and sound; base3 and the sound's features.
 SHAPES = ((2, 8, 32, 64, 3), (2, 17_640))
@@ -54,8 +53,8 @@ def test_starts_as_the_visual_network(tmp_path):
   models.save(visual, tmp_path / "tsfp", {})
   fresh = models.create("tsfp_av", "tiny")
   models.copy_weights(tmp_path / "tsfp", fresh)
-  arrays = _folder.arrays(fresh.visual)
-  for name, value in _folder.arrays(visual).items():
+  arrays = models.arrays(fresh.visual)
+  for name, value in models.arrays(visual).items():
     np.testing.assert_array_equal(arrays[name], value, err_msg=name)
   with_sound, visual_alone = both(behind_stub(fresh), *inputs())
   np.testing.assert_array_equal(with_sound, visual_alone)
@@ -127,8 +126,8 @@ def test_pytorch_and_back(model):
   state_dict = convert.to_torch(model)
   assert len(state_dict) == len(list(model.table(model.config)))
   back = convert.from_torch("tsfp_av", state_dict, variant="tiny")
-  expected = _folder.arrays(model)
-  for name, value in _folder.arrays(back).items():
+  expected = models.arrays(model)
+  for name, value in models.arrays(back).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
   again = convert.to_torch(back)
   assert list(again) == list(state_dict)
@@ -138,8 +137,8 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
   models.save(model, tmp_path / "model", {})
   loaded = jaxsal.load(tmp_path / "model")
   assert loaded.config == model.config
-  expected = _folder.arrays(model)
-  for name, value in _folder.arrays(loaded).items():
+  expected = models.arrays(model)
+  for name, value in models.arrays(loaded).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 

@@ -13,7 +13,7 @@ from golden_case import Case, check_stage, check_training, forward
 from jaxsal import convert, models
 from jaxsal.errors import UserError
 from jaxsal.metrics import cc
-from jaxsal.models import _folder, s3d, vinet
+from jaxsal.models import s3d, vinet
 
 CASES = {
   "vinet": {},
@@ -101,8 +101,8 @@ def test_variants_have_whole_tables(options):
   state_dict = convert.to_torch(model)
   assert len(state_dict) == len(list(model.table(model.config)))  # no name twice
   back = convert.from_torch("vinet", state_dict, variant="tiny", length=32, **options)
-  arrays = _folder.arrays(back)
-  for name, value in _folder.arrays(model).items():
+  arrays = models.arrays(back)
+  for name, value in models.arrays(model).items():
     np.testing.assert_array_equal(arrays[name], value)
 
 

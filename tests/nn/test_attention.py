@@ -1,4 +1,4 @@
-"""Attention in blocks against the formula."""
+"""Tests of attention in blocks against the formula."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def test_bfloat16_has_float32_logits():
 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_memory_is_that_of_a_block(gradient):
-  """STSANet's largest attention: 2688 x 2688 logits, 28.9 MB, must never exist."""
+  """The 2688 x 2688 logits of STSANet's largest attention, 28.9 MB, must never exist."""
   function = attention
   if gradient:
     function = jax.grad(lambda *args: jnp.sin(attention(*args)).sum(), argnums=(0, 1, 2))

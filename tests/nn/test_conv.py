@@ -1,4 +1,4 @@
-"""Convolutions, forward and backward: by hand, against lax's 3-D convolution, against PyTorch."""
+"""Tests of convolutions and their gradients: by hand, against lax's 3-D ones, against PyTorch."""
 
 import functools
 
@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxsal import nn
-from jaxsal.nn import conv
+from jaxsal.nn import conv, conv_cpu
+from jaxsal.nn.init import kernel_init
 
 # (kernel, stride, padding), all with sizes that the stride does not divide.
 CASES = {
@@ -32,8 +33,9 @@ CASES = {
   "all different": ((2, 3, 4), (3, 2, 1), (1, 0, 2)),
 }
 SHAPE = (2, 11, 10, 9, 6)  # b, t, h, w, c
-# Both sides are float32 and add up to 6 * 5 * 9 forward, 2 * 11 * 10 * 9 products in the kernel's
-# gradient, in orders of their own: a few 1e-7 of the largest value, with room.
+# Both sides add up float32 products in orders of their own: 6 * 5 * 9 products forward, and
+# 2 * 11 * 10 * 9 in the kernel's gradient. They differ by a few 1e-7 of the largest value; the
+# tolerance leaves room.
 TOLERANCE = 5e-6
 
 
@@ -44,7 +46,7 @@ def arrays(kernel, outputs=7, shape=SHAPE):
 
 
 def plain(x, kernel, stride, padding):
-  """The same by XLA's own 3-D convolution and its autodiff."""
+  """Computes `nn.conv3d` by XLA's own 3-D convolution."""
   return plain_padded(x, kernel, stride, [(p, p) for p in padding])
 
 
@@ -54,7 +56,7 @@ def plain_padded(x, kernel, stride, padding):
 
 
 def with_gradients(f, x, kernel):
-  """f(x, kernel) and the gradients of a random projection of it."""
+  """Returns f(x, kernel) and the gradients of its product with a random array."""
 
   @jax.jit
   def run(x, kernel):
@@ -89,17 +91,17 @@ def test_by_hand():
 @pytest.mark.parametrize("outputs", (4, 7))  # fewer and more than inputs
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_plain_convolution(case, outputs, monkeypatch):
-  """As one product, and with the kernel's gradient by XLA and by parts, whatever its size."""
+  """Every formulation is forced on every case: the product, XLA's gradient, and that by parts."""
   kernel, stride, padding = CASES[case]
   f, g = (functools.partial(f, stride=stride, padding=padding) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel, outputs)
   expected = with_gradients(g, x, kernel)
   ways = ((0, False, 0), (0, True, 1_000_000), (0, True, 10_000), (10_000, False, 0))
-  for few, parts, limit in ways:  # the second is one part, the third several
-    monkeypatch.setattr(conv, "_FEW", few)
-    monkeypatch.setattr(conv, "_parts_win", lambda *_, parts=parts: parts)
-    monkeypatch.setattr(conv, "_FRAME_BYTES", limit)
-    monkeypatch.setattr(conv, "_COLUMN_BYTES", limit)
+  for few, parts, limit in ways:  # the second way has one part, the third several
+    monkeypatch.setattr(conv_cpu, "_FEW", few)
+    monkeypatch.setattr(conv_cpu, "parts_win", lambda *_, parts=parts: parts)
+    monkeypatch.setattr(conv_cpu, "_FRAME_BYTES", limit)
+    monkeypatch.setattr(conv_cpu, "_COLUMN_BYTES", limit)
     assert_close(with_gradients(f, x, kernel), expected)
 
 
@@ -116,10 +118,10 @@ def test_equals_the_plain_convolution_on_other_platforms(case, monkeypatch):
 @pytest.mark.parametrize("width", (1, 2, 9, 12))
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_plain_convolution_without_gradients(case, width, few, monkeypatch):
-  """On CPU as one product, or side by side, at a distance by padding, stride and width."""
-  monkeypatch.setattr(conv, "_FEW", few)
+  """Inference on CPU is one product, or frames side by side, whose gap depends on the width."""
+  monkeypatch.setattr(conv_cpu, "_FEW", few)
   kernel, stride, padding = CASES[case]
-  width = max(width, kernel[2] - 2 * padding[2])  # one position at least
+  width = max(width, kernel[2] - 2 * padding[2])  # at least one position
   f, g = (jax.jit(functools.partial(f, stride=stride, padding=padding)) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel, shape=(*SHAPE[:3], width, SHAPE[-1]))
   assert_close([f(x, kernel)], [g(x, kernel)])
@@ -133,8 +135,8 @@ def test_equals_the_plain_convolution_without_gradients(case, width, few, monkey
 @pytest.mark.parametrize("few", (0, 10_000))
 @pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 3, 3), (3, 3, 3)])
 def test_other_padding_before_than_after(kernel, padding, few, monkeypatch):
-  """As phases of a stride have it; without gradients and with them."""
-  monkeypatch.setattr(conv, "_FEW", few)
+  """The phases of a stride are padded like this, without gradients and with them."""
+  monkeypatch.setattr(conv_cpu, "_FEW", few)
   padding = tuple(p if k > 1 or min(p) < 0 else (0, 0) for k, p in zip(kernel, padding))
   options = {"stride": (1, 1, 1), "padding": padding}
   f, g = (functools.partial(f, **options) for f in (conv._conv3d_padded, plain_padded))
@@ -146,8 +148,8 @@ def test_other_padding_before_than_after(kernel, padding, few, monkeypatch):
 @pytest.mark.parametrize("parts", (False, True))
 @pytest.mark.parametrize("steps", (1, 2))
 def test_time_taps_that_see_padding_alone(steps, parts, monkeypatch):
-  monkeypatch.setattr(conv, "_FEW", 0)
-  monkeypatch.setattr(conv, "_parts_win", lambda *_: parts)
+  monkeypatch.setattr(conv_cpu, "_FEW", 0)
+  monkeypatch.setattr(conv_cpu, "parts_win", lambda *_: parts)
   options = {"stride": (1, 1, 1), "padding": (2, 1, 1)}
   f, g = (functools.partial(f, **options) for f in (nn.conv3d, plain))
   x, kernel = arrays((5, 3, 3), shape=(2, steps, 5, 4, 6))
@@ -191,28 +193,28 @@ def test_2d_layer_equals_the_plain_convolution(k, stride):
   ],
 )
 def test_large_layers_take_the_gradient_by_parts(kernel, shape, folded, monkeypatch):
-  """What is chosen for real, not by the test, with the plain gradient as the witness."""
+  """The formulation is the one that the layer chooses; its gradient equals the plain one."""
   used = []
-  by_parts = conv._kernel_gradient_by_parts
+  by_parts = conv_cpu._kernel_gradient_by_parts
   monkeypatch.setattr(
-    conv, "_kernel_gradient_by_parts", lambda *a: used.append(a[0]) or by_parts(*a)
+    conv_cpu, "_kernel_gradient_by_parts", lambda *a: used.append(a[0]) or by_parts(*a)
   )
   padding = tuple(k // 2 for k in kernel)
   f, g = (functools.partial(f, stride=(1, 1, 1), padding=padding) for f in (nn.conv3d, plain))
   x, kernel = arrays(kernel, outputs=4, shape=shape)
   actual = with_gradients(f, x, kernel)
   assert used == folded
-  # Sums of 32768 and 73728 products.
+  # The sums have 32768 and 73728 products.
   assert_close(actual, with_gradients(g, x, kernel), tolerance=2e-5)
 
 
 @pytest.mark.parametrize("stride", (1, 2))
 def test_few_positions_go_as_one_product(stride, monkeypatch):
-  """What is chosen for real, forward and backward: 2 x 5 x 6 positions and 64 channels."""
+  """2 x 5 x 6 positions and 64 channels are few enough, forward and backward."""
   used = []
-  as_product = conv._as_product
+  as_product = conv_cpu.as_product
   monkeypatch.setattr(
-    conv, "_as_product", lambda *a, **k: used.append(a[1].shape) or as_product(*a, **k)
+    conv_cpu, "as_product", lambda *a, **k: used.append(a[1].shape) or as_product(*a, **k)
   )
   options = {"stride": (1, stride, stride), "padding": (0, 1, 1)}
   f, g = (functools.partial(f, **options) for f in (nn.conv3d, plain))
@@ -236,15 +238,15 @@ def test_few_positions_go_as_one_product(stride, monkeypatch):
   ],
 )
 def test_bfloat16_in_and_out(case, parts, few, monkeypatch):
-  monkeypatch.setattr(conv, "_parts_win", lambda *_: parts)
-  monkeypatch.setattr(conv, "_FEW", few)
+  monkeypatch.setattr(conv_cpu, "parts_win", lambda *_: parts)
+  monkeypatch.setattr(conv_cpu, "_FEW", few)
   kernel, stride, padding = CASES[case]
   x, kernel = (a.astype(jnp.bfloat16) for a in arrays(kernel))
   f = functools.partial(nn.conv3d, stride=stride, padding=padding)
   actual = with_gradients(f, x, kernel)
   assert {a.dtype for a in actual} == {jnp.dtype(jnp.bfloat16)}
   expected = with_gradients(f, x.astype(np.float32), kernel.astype(np.float32))
-  # 8 bits of mantissa: the result is rounded to 2^-9 of itself, and so may partial sums be.
+  # bfloat16 has 8 bits of mantissa: the result and partial sums are rounded to 2^-9 of themselves.
   assert_close(actual, expected, tolerance=2e-2)
 
 
@@ -255,7 +257,7 @@ def test_module_computes_in_its_dtype_and_keeps_float32_parameters():
   gradients = nnx.grad(lambda m: m(x).astype(jnp.float32).sum())(module)
   for part in (nnx.state(module), gradients):
     assert part["kernel"][...].dtype == part["bias"][...].dtype == jnp.float32
-  # Summed in bfloat16, which has no 257, ones would stop at 256.
+  # A sum of ones in bfloat16 would stop at 256, because bfloat16 has no 257.
   np.testing.assert_array_equal(gradients["bias"][...], 2 * 11 * 10 * 9)
 
 
@@ -273,20 +275,20 @@ def test_module_adds_its_bias_after_stride_and_padding():
 def test_initial_kernels_are_hes():
   first, second = jax.random.split(jax.random.key(0))
   shape = (3, 3, 3, 32, 64)
-  kernel = conv.kernel_init(first, shape, jnp.float32)
+  kernel = kernel_init(first, shape, jnp.float32)
   assert kernel.shape == shape and kernel.dtype == jnp.float32
-  # 55296 draws: the deviation's own deviation is 0.3 %, the mean's 0.4 % of a deviation.
+  # With 55296 draws, the deviation is known to 0.3 %, and the mean to 0.4 % of a deviation.
   wanted = np.sqrt(2 / (27 * 32))
   np.testing.assert_allclose(kernel.std(), wanted, rtol=0.015)
   assert abs(kernel.mean()) < 0.02 * wanted
-  np.testing.assert_array_equal(kernel, conv.kernel_init(first, shape, jnp.float32))
-  other = conv.kernel_init(second, shape, jnp.float32)
+  np.testing.assert_array_equal(kernel, kernel_init(first, shape, jnp.float32))
+  other = kernel_init(second, shape, jnp.float32)
   assert abs(np.corrcoef(kernel.ravel(), other.ravel())[0, 1]) < 0.02
-  jitted = jax.jit(lambda key: conv.kernel_init(key, shape, jnp.float32))(first)
+  jitted = jax.jit(lambda key: kernel_init(key, shape, jnp.float32))(first)
   np.testing.assert_array_equal(kernel, jitted)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of XLA's order of operations on CPU")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="tests XLA's order of operations on CPU")
 def test_what_needs_no_gradient_is_not_made_before_it():
   """A backward pass holds the transposed kernel of one layer, not those of all eight."""
 

@@ -1,4 +1,4 @@
-"""Batch normalisation by hand and against PyTorch: S3D's epsilon and momentum."""
+"""Tests of batch normalisation by hand and against PyTorch, with S3D's epsilon and momentum."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def make(momentum=0.001):
 
 
 def with_gradients(norm, x, dy):
-  """Output, gradients of input, scale and bias, and the module with its new statistics."""
+  """Returns the output and the gradients of input, scale and bias; updates the statistics."""
   graph, parameters, rest = nnx.split(norm, nnx.Param, ...)
 
   def f(parameters, x):
@@ -56,7 +56,7 @@ def test_equals_pytorch(momentum):
     leaves = (tx, theirs.weight, theirs.bias)
     dx, *rest = torch.autograd.grad(ty, leaves, torch.from_numpy(dy))
     for a, e in zip(actual, (ty.detach(), dx.movedim(1, -1), *rest)):
-      # float32 means over 120 elements.
+      # The tolerance is for float32 means over 120 elements.
       np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
 
   *training, last = batches()
@@ -72,7 +72,7 @@ def test_equals_pytorch(momentum):
 
 
 def test_gradients_are_those_of_autodiff():
-  """Of sums over 12,800 elements, of channels whose means are far from zero."""
+  """Sums have 12,800 elements, and the channels' means are far from zero."""
   rng = np.random.default_rng(3)
   x, dy = (rng.standard_normal((2, 4, 40, 40, 6)).astype(np.float32) for _ in range(2))
   x += np.arange(-10, 11, 4, dtype=np.float32)
@@ -86,7 +86,7 @@ def test_gradients_are_those_of_autodiff():
   y, pull = jax.vjp(plain, x, norm.scale[...], norm.bias[...])
   actual = with_gradients(norm, x, dy)
   for a, e in zip(actual, (y, *pull(dy))):
-    # A few of float32's roundings, 6e-8, of the largest value.
+    # The tolerance is a few float32 roundings, 6e-8 each, of the largest value.
     np.testing.assert_allclose(a, e, rtol=0, atol=1e-6 * np.abs(e).max())
 
 
@@ -113,7 +113,7 @@ def test_eval_mode_uses_and_keeps_the_running_statistics():
 
 
 def test_bfloat16_keeps_float32_statistics():
-  """A mean far from zero: sums or squares in bfloat16 would be off by far more than 1e-5."""
+  """The mean is far from zero, so that sums in bfloat16 would be off by far more than 1e-5."""
   # Integers below 256 are exact in bfloat16.
   x = np.random.default_rng(0).integers(180, 220, (4, 8, 16, 16, 6)).astype(np.float32)
   norm = nn.BatchNorm(6, momentum=1.0, epsilon=1e-3)

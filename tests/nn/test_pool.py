@@ -1,4 +1,4 @@
-"""Max pooling against its definition and against PyTorch, forward and backward."""
+"""Tests of max pooling and its gradient against the definition and against PyTorch."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from jaxsal import nn
 
-# (window, stride, padding): S3D's four pools, TASED-Net's, others; t, h, w = 7, 9, 10.
+# (pooling window, stride, padding) for t, h, w = 7, 9, 10: S3D's four pools, TASED-Net's, others.
 CASES = [
   ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
   ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
@@ -17,12 +17,12 @@ CASES = [
   ((2, 1, 1), (2, 1, 1), (0, 0, 0)),
   ((1, 1, 1), (2, 3, 1), (0, 0, 0)),
   ((4, 2, 3), (2, 1, 3), (2, 1, 0)),
-  ((1, 12, 12), (1, 4, 3), (0, 6, 6)),  # more elements than a byte's numbers
+  ((1, 12, 12), (1, 4, 3), (0, 6, 6)),  # more elements than a byte can number
 ]
 
 
 def clip():
-  # Negative values: padding with 0 instead of -inf would show.
+  # All values are negative, so that padding with 0 instead of -inf would show.
   x = np.random.default_rng(0).standard_normal((2, 7, 9, 10, 3)).astype(np.float32)
   return x - 5
 
@@ -56,7 +56,7 @@ def test_equals_pytorch(case):
   ty = torch.nn.functional.max_pool3d(tx, *case).movedim(1, -1)
   np.testing.assert_array_equal(y, ty.detach())
   (tdx,) = torch.autograd.grad(ty, tx, torch.from_numpy(dy))
-  # Up to 27 overlapping windows are added, in another order.
+  # Up to 27 overlapping pooling windows are added up, in another order than PyTorch's.
   np.testing.assert_allclose(dx, tdx.movedim(1, -1), rtol=1e-5, atol=2e-6)
 
 

@@ -1,4 +1,4 @@
-"""Resizing by hand and against PyTorch's align_corners=False, forward and backward."""
+"""Tests of resizing and its gradient by hand and against PyTorch's align_corners=False."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from jaxsal import nn
 
-# (from, to): up by 2, by odd and by fractional factors, down, one axis up and another down.
+# (old size, new size): larger by 2, by odd and by fractional factors; smaller; both at once.
 CASES = [
   ((6, 11), (12, 22)),
   ((6, 11), (18, 55)),
@@ -35,7 +35,7 @@ def test_by_hand():
   np.testing.assert_allclose(
     nn.resize(line(0.0, 3.0, 9.0), (1, 9)).ravel(), [0, 0, 1, 2, 3, 5, 7, 9, 9], atol=1e-6
   )
-  # Down by 4 from pixel centres, without antialiasing: halfway between the middle two.
+  # A quarter of the size without antialiasing: the sample is halfway between the middle pixels.
   down = nn.resize(line(7.0, 1.0, 2.0, 7.0), (1, 1))
   np.testing.assert_allclose(down.ravel(), [1.5])
 

@@ -1,4 +1,4 @@
-"""The transposed convolution as the adjoint of the convolution, and against its definition."""
+"""Tests of transposed convolutions: as adjoints of convolutions, and against the definition."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsal import nn
 
-# (kernel, stride, padding): TASED-Net's four, then others.
+# (kernel, stride, padding): TASED-Net's four layers, then others.
 CASES = [
   ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
   ((1, 3, 3), (1, 1, 1), (0, 1, 1)),
@@ -73,4 +73,4 @@ def test_random_kernels_keep_the_scale_whatever_the_stride():
   x = jax.random.normal(jax.random.key(1), (1, 2, 16, 16, 64))
   for kernel, stride, padding in (CASES[1], CASES[2]):
     module = nn.ConvTranspose(64, 64, kernel, stride, padding, rngs=nnx.Rngs(jax.random.key(0)))
-    assert 1.2 < float(module(x).std()) < 1.6  # He's: the square root of 2
+    assert 1.2 < float(module(x).std()) < 1.6  # He initialisation gives the square root of 2

@@ -1,4 +1,4 @@
-"""Pooling with switches and unpooling against their definitions, window by window in NumPy."""
+"""Tests of pooling with switches and of unpooling, against their definitions in NumPy."""
 
 import itertools
 
@@ -9,7 +9,8 @@ import pytest
 
 from jaxsal import nn
 
-# (size of the input, window, stride, padding): TASED-Net's, STSANet's, odd ones, a real third axis.
+# (size of the input, pooling window, stride, padding): TASED-Net's, STSANet's, odd sizes, windows
+# over time.
 CASES = [
   ((2, 6, 8), (1, 3, 3), (1, 2, 2), (0, 1, 1)),
   ((2, 6, 8), (1, 2, 2), (1, 2, 2), (0, 0, 0)),
@@ -21,13 +22,13 @@ CASES = [
 
 
 def clip(size, levels=4, seed=0):
-  """Few different values, and many zeros as after a ReLU: ties in almost every window."""
+  """Makes a clip with few different values and many zeros, so that almost all maxima are ties."""
   rng = np.random.default_rng(seed)
   return np.maximum(rng.integers(-levels, levels, (2, *size, 3)), 0).astype(np.float32)
 
 
 def windows(size, window, stride, padding):
-  """(window's index, [(element's number, its index)]) in scan order."""
+  """Yields each pooling window's index and its elements, (number, index), in scan order."""
   counts = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, window, stride, padding)]
   for o in itertools.product(*map(range, counts)):
     elements = []
@@ -45,7 +46,7 @@ def reference_pool(x, window, stride, padding):
   switches = np.empty(pooled.shape, np.int32)
   for o, elements in windows(size, window, stride, padding):
     values = np.stack([x[:, *at] for _, at in elements])
-    first = values.argmax(0)  # NumPy, too, gives the first of equal maxima
+    first = values.argmax(0)  # NumPy's argmax is the first of equal maxima, too
     pooled[:, *o] = values.max(0)
     switches[:, *o] = np.array([number for number, _ in elements])[first]
   return pooled, switches
@@ -54,7 +55,7 @@ def reference_pool(x, window, stride, padding):
 def reference_unpool(x, switches, size, window, stride, padding):
   y = np.zeros((x.shape[0], *size, x.shape[-1]), np.float32)
   for o, elements in windows(size, window, stride, padding):
-    for number, at in elements:  # a later window overwrites an earlier one
+    for number, at in elements:  # a later pooling window overwrites an earlier one
       y[:, *at] = np.where(switches[:, *o] == number, x[:, *o], y[:, *at])
   return y
 
@@ -81,7 +82,7 @@ def test_unpooling_lets_the_last_window_win(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_pytorchs(case):
-  """Pooling: to each window's maximum alone. Unpooling: to every window that picked the element."""
+  """Pooling passes gradients to maxima alone, unpooling to all windows that had the maximum."""
   size, geometry = case[0], case[1:]
   x = clip(size)
   _, switches = reference_pool(x, *geometry)

@@ -1,6 +1,7 @@
-"""Windows that share their work: every one of them, the maps that they have alone, for less."""
+"""Windows that share work: all are predicted, with the maps they have alone, for less work."""
 
 import clips
+import compilations
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +10,7 @@ from flax import nnx
 
 from jaxsal import cli, models
 from jaxsal.data.windows import windows
-from jaxsal.models import s3d
-from jaxsal.models._base import SaliencyConfig, SaliencyModel
-from jaxsal.models._costs import operations
+from jaxsal.models import SaliencyConfig, SaliencyModel, operations, s3d
 from jaxsal.prediction import shared_windows
 from jaxsal.prediction.chunks import chunks
 from jaxsal.prediction.predictor import Predictor, clips_of
@@ -20,7 +19,7 @@ SIZE = (32, 64)
 
 
 def seen_by(chunk, length):
-  """The numbers of the frames of a chunk's windows, whose frames are their own numbers."""
+  """Returns the frame numbers of a chunk's windows, in a video whose frames are their numbers."""
   numbers = np.array(chunk.frames)
   return [numbers[begin : begin + length] for begin in chunk.windows]
 
@@ -53,7 +52,7 @@ def test_chunks_of_some_frames():
 
 
 class EveryStep(SaliencyModel):
-  """Each step of each stage has weights of its own in the map, to which the sound is added."""
+  """A map that weighs each step of each stage differently, plus the sound."""
 
   samples = 8
 
@@ -74,7 +73,7 @@ class EveryStep(SaliencyModel):
 
 
 def both_ways(model, counts, batch_size):
-  """Maps of videos of so many frames, without shared work and with it."""
+  """Yields the maps of videos of `counts` frames, without shared work and with it."""
   assert shared_windows.can_share(model)
   plain, shared = (Predictor(model, batch_size=batch_size, sharing=on) for on in (False, True))
   rng = np.random.default_rng(0)
@@ -91,6 +90,15 @@ def test_maps_are_the_same_for_videos_of_any_length(target, padding):
   for plain, shared in both_ways(EveryStep(target, padding), counts, 16):
     np.testing.assert_allclose(shared, plain, atol=1e-5 * np.abs(plain).max())
     assert len(plain) == 1 or plain.std(axis=0).max() > 1e-2 * np.abs(plain).max()
+
+
+def test_a_second_predictor_compiles_nothing():
+  model = EveryStep("last", "loop")
+  frames = np.zeros((1, *SIZE, 3), np.uint8)
+  list(Predictor(model, batch_size=16).maps(frames))
+  with compilations.counted() as events:
+    list(Predictor(EveryStep("last", "loop"), batch_size=16, blur=1.0).maps(frames))
+  assert events == []
 
 
 def test_maps_of_tased_net_are_the_same():
@@ -115,18 +123,18 @@ def test_networks_without_common_steps_do_not_share(name, fields):
 def test_the_command_can_do_without(flags, sharing, tmp_path, monkeypatch):
   asked = []
 
-  def predictor(model, **options):
-    asked.append(options["sharing"])
+  def predictor(model, options, **_):
+    asked.append(options.sharing)
     raise KeyboardInterrupt
 
-  monkeypatch.setattr("jaxsal.prediction.predictor.Predictor", predictor)
+  monkeypatch.setattr("jaxsal.prediction.Predictor", predictor)
   clip = clips.write_clip(tmp_path / "clip.mp4", clips.moving_square(2, 34, 50))
   cli.main(["predict", "--model=any", str(clip), f"--out={tmp_path / 'out'}", *flags])
   assert asked == [sharing]
 
 
 def test_arithmetic_of_the_encoder():
-  """Borders alone would take 54 of 123 GFLOP a map; of that saving, at least 80 %."""
+  """Ends alone would take 54 of 123 GFLOP a map; at least 80 % of that saving is reached."""
   length, size = 32, (224, 384)
   encoder = nnx.eval_shape(lambda: s3d.Encoder(s3d.S3DConfig(), nnx.Rngs(0)))
   encoder.eval()

@@ -1,4 +1,4 @@
-"""GFSalNet from video alone: its maps, its gate in a video, and over time."""
+"""GFSalNet from video alone: its maps, its gate over the frames of a video and over time."""
 
 import re
 
@@ -13,8 +13,9 @@ from jaxsal import cli, models
 from jaxsal.data import flow
 from jaxsal.data.video import read_frames
 from jaxsal.errors import UserError
-from jaxsal.prediction.gates import Gates, Region
-from jaxsal.prediction.predictor import predict
+from jaxsal.prediction.files import predict_file
+from jaxsal.prediction.gates import Region
+from jaxsal.prediction.predictor import Predictor, predict
 
 SIZE = (32, 48)
 
@@ -31,7 +32,7 @@ def test_maps_are_those_of_frames_and_their_flow(model):
   """For a video of several frames, and of one."""
   graph, state = nnx.split(model)
   maps_of = jax.jit(lambda state, batch: nnx.merge(graph, state).maps_from_batch(batch))
-  gates = Gates(model)
+  gates = Predictor(model, gates=True)
   for count in (7, 1):
     frames = clips.moving_square(count, *SIZE)
     images = np.stack([flow.motion_image(pair) for pair in flow.with_neighbours(frames)])
@@ -72,6 +73,45 @@ def test_the_command(model, tmp_path, capsys):
   assert (out / "gates.png").exists()
 
 
+@pytest.mark.parametrize("blur", [0.0, 2.0])
+def test_maps_and_overlay_are_those_without_gates(model, tmp_path, blur):
+  clip = clips.write_clip(tmp_path / "square.mp4", clips.moving_square(9, 50, 70))
+  for gates in (False, True):
+    predictor = Predictor(model, batch_size=8, blur=blur, gates=gates)
+    predict_file(predictor, clip, tmp_path / str(gates), maps="both")
+  plain, gated = tmp_path / "False", tmp_path / "True"
+  archives = [np.load(folder / "maps.npz") for folder in (plain, gated)]
+  assert archives[0]["maps"].std() > 1e-3
+  for name in ("maps", "times"):
+    np.testing.assert_array_equal(archives[0][name], archives[1][name])
+  names = {path.relative_to(plain) for path in plain.rglob("*") if path.suffix in (".png", ".mp4")}
+  assert len(names) == 9 + 1
+  for name in names:
+    assert (gated / name).read_bytes() == (plain / name).read_bytes(), name
+  extra = {path.name for path in gated.iterdir()} - {path.name for path in plain.iterdir()}
+  assert extra == {"gates.mp4", "gates.png"}
+
+
+def test_blur_leaves_the_gate(model):
+  frames = clips.moving_square(3, *SIZE)
+  plain, blurred = (
+    np.stack(list(Predictor(model, batch_size=8, blur=blur, gates=True).maps(frames)))
+    for blur in (0.0, 2.0)
+  )
+  np.testing.assert_array_equal(plain[..., 1], blurred[..., 1])
+  for before, after in zip(plain[..., 0], blurred[..., 0]):
+    np.testing.assert_allclose(after, cv2.GaussianBlur(before.copy(), (0, 0), 2.0), rtol=1e-6)
+
+
+def test_regions_need_gates_and_lie_in_the_video(model, tmp_path):
+  clip = clips.write_clip(tmp_path / "square.mp4", clips.moving_square(3, 50, 70))
+  for gates, message in ((False, "need a Predictor with gates"), (True, "70 wide and 50 high")):
+    predictor = Predictor(model, batch_size=8, gates=gates)
+    with pytest.raises(UserError, match=message):
+      predict_file(predictor, clip, tmp_path / "out", regions=[Region(0, 0, 80, 20)])
+  assert not (tmp_path / "out").exists()
+
+
 def test_means_of_regions():
   saliency = np.arange(12, dtype=np.float32).reshape(3, 4)
   assert Region(0, 0, 80, 60).mean(saliency, (60, 80)) == saliency.mean()
@@ -83,4 +123,4 @@ def test_means_of_regions():
 def test_no_gate(changes):
   model = nnx.eval_shape(lambda: models.create("gfsal", "tiny", **changes))
   with pytest.raises(UserError, match="only a GFSalNet of two streams with gated fusion"):
-    Gates(model)
+    Predictor(model, gates=True)

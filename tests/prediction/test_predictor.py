@@ -2,7 +2,9 @@
 
 import weakref
 
+import av
 import clips
+import compilations
 import cv2
 import jax
 import jax.numpy as jnp
@@ -17,10 +19,9 @@ from jaxsal.data.video import probe, read_frames, read_timed_frames
 from jaxsal.data.waveforms import waveform
 from jaxsal.data.windows import windows
 from jaxsal.errors import UserError
-from jaxsal.models import _folder
-from jaxsal.models._base import AudioVisualModel, SaliencyConfig, SaliencyModel
+from jaxsal.models import AudioVisualModel, SaliencyConfig, SaliencyModel
 from jaxsal.pictures import heat_overlay, resize_map, to_grey
-from jaxsal.prediction import files
+from jaxsal.prediction import PredictOptions, writers
 from jaxsal.prediction.files import predict_file
 from jaxsal.prediction.predictor import Predictor, clips_of, predict
 
@@ -29,11 +30,17 @@ SIZE = (16, 24)
 
 
 class Weighted(SaliencyModel):
-  """Map = brightness of the frames of a clip, each with a weight of its own."""
+  """A map that is the brightness of a clip's frames, each with a weight of its own."""
 
-  def __init__(self, target="last", padding="repeat"):
+  def __init__(self, target="last", padding="repeat", dtype="float32"):
     self.config = SaliencyConfig(
-      length=T, size=SIZE, target=target, padding=padding, mean=(0, 0, 0), std=(1, 1, 1)
+      length=T,
+      size=SIZE,
+      target=target,
+      padding=padding,
+      mean=(0, 0, 0),
+      std=(1, 1, 1),
+      dtype=dtype,
     )
     weights = np.arange(1, T + 1) ** 2
     self.weights = nnx.Param(jnp.asarray(weights / weights.sum(), jnp.float32))
@@ -43,7 +50,7 @@ class Weighted(SaliencyModel):
 
 
 def weighted(frames, target="last", padding="repeat"):
-  """What `Weighted` gives for every frame of a video of its size, in NumPy."""
+  """Returns the maps of `Weighted` for a video of its size, computed with NumPy."""
   clips_ = np.asarray(frames)[windows(len(frames), T, target, padding)]
   weights = np.arange(1, T + 1) ** 2
   return np.einsum("nthwc,t->nhw", clips_ / 255 / 3, weights / weights.sum())
@@ -86,7 +93,7 @@ def test_streamed_clips_hold_two_lengths_of_frames():
 
 
 class Loud(AudioVisualModel):
-  """Map = brightness of the last frame, plus how loud the clip is."""
+  """A map that is the brightness of the last frame plus the loudness of the clip."""
 
   def __init__(self):
     self.config = SaliencyConfig(length=T, size=SIZE, mean=(0, 0, 0), std=(1, 1, 1))
@@ -146,6 +153,69 @@ def test_one_compilation_for_videos_of_any_length():
   for count in (1, 5, 20):
     assert len(list(predictor.maps(clips.moving_square(count, *SIZE)))) == count
   assert traced == [(8, T, *SIZE, 3)]
+
+
+def tiny_network(seed=0):
+  """Returns a TSFP-Net with weights from NumPy, for which JAX compiles no programs."""
+  network = nnx.eval_shape(
+    lambda: models.create("tsfp", "tiny", length=8, size=(32, 32), width=0.03125)
+  )
+  random = np.random.default_rng(seed)
+  for variable in models.variables(network).values():
+    values = random.uniform(0.5, 1.5, variable.shape)
+    if len(variable.shape) > 1:
+      values = random.normal(0, 1.5 / np.sqrt(np.prod(variable.shape[:-1])), variable.shape)
+    variable.set_value(jnp.asarray(values, jnp.float32))
+  return network
+
+
+@pytest.mark.parametrize("make", [lambda seed: Weighted(), lambda seed: Loud(), tiny_network])
+def test_a_second_prediction_compiles_nothing(make, capsys):
+  first, second = make(0), make(1)
+  video = clips.moving_square(3, 34, 50)
+  before = predict(first, video, blur=1.0)
+  assert capsys.readouterr().out.count("compiling for") <= 1  # earlier tests may have compiled it
+  with compilations.counted() as events:
+    after = predict(second, video)
+  assert events == []
+  assert capsys.readouterr().out == ""
+  assert np.abs(before - after).max() > 1e-4
+
+
+def test_programs_depend_on_structure_and_batch_size():
+  video = clips.moving_square(3, *SIZE)
+  predict(Weighted(), video, batch_size=8)
+  for network, batch_size in ((Weighted(dtype="bfloat16"), 8), (Weighted(), 24)):
+    with compilations.counted() as events:
+      predict(network, video, batch_size=batch_size)
+    assert len(events) >= 3
+  with compilations.counted() as events:
+    predict(Weighted(), video, batch_size=8)
+  assert events == []
+
+
+def test_what_takes_long_is_said_once(monkeypatch, capsys):
+  monkeypatch.setattr(models, "load", lambda path: Weighted())
+  predict("runs/[red]", clips.moving_square(2, *SIZE), batch_size=32)
+  loading, compiling = capsys.readouterr().out.splitlines()
+  assert loading == "loading runs/[red]"
+  assert compiling.startswith("compiling for 8 x cpu (up to a minute the first time")
+
+
+def test_a_folder_of_another_network(monkeypatch):
+  monkeypatch.setattr(models, "load", lambda path: nnx.Linear(1, 1, rngs=nnx.Rngs(0)))
+  with pytest.raises(UserError, match="runs/x holds a Linear, which predicts no saliency"):
+    Predictor("runs/x")
+
+
+def test_options_are_handed_whole_with_changes():
+  options = PredictOptions(blur=2.0, batch_size=3)
+  predictor = Predictor(Weighted(), options, batch_size=16)
+  assert predictor.options == PredictOptions(blur=2.0, batch_size=16)
+  video = clips.moving_square(3, *SIZE)
+  np.testing.assert_array_equal(
+    predict(Weighted(), video, options), predict(Weighted(), video, blur=2.0)
+  )
 
 
 def test_batches_go_to_all_devices_and_are_rounded_up():
@@ -211,6 +281,7 @@ def test_frames_are_closed_when_the_caller_stops_early(predictor):
     (lambda: predict(Weighted(), np.zeros((0, 8, 8, 3), np.uint8)), "at least one"),
     (lambda: Predictor(Weighted(), batch_size=0), "batch size 0"),
     (lambda: Predictor(Weighted(), blur=-1.0), "blur -1.0"),
+    (lambda: Predictor(Weighted(), blurr=1.0), "'blurr' is not an option .* batch_size, blur,"),
   ],
 )
 def test_bad_arguments(call, message):
@@ -262,6 +333,32 @@ def test_outputs_of_a_file(predictor, clip, tmp_path):
     assert np.abs(grey.astype(int) - wanted).max() <= 1
 
 
+@pytest.mark.parametrize(
+  ("network", "sound", "overlay", "times"),
+  [
+    (Weighted, None, False, 2),  # probe, frames
+    (Weighted, None, True, 3),  # and frames at full size
+    (Weighted, "aac", True, 4),  # and the sound for the overlay
+    (Loud, None, True, 3),
+    (Loud, "aac", True, 5),  # and the sound for the network
+  ],
+)
+def test_a_video_is_opened_once_by_each_reader(
+  network, sound, overlay, times, tmp_path, monkeypatch
+):
+  source = clips.write_clip(tmp_path / "clip.mp4", clips.moving_square(6, 34, 50), sound=sound)
+  opened, plain_open = [], av.open
+
+  def counting(file, mode="r", **options):
+    opened.append(str(file)) if mode == "r" else None
+    return plain_open(file, mode, **options)
+
+  predictor = Predictor(network(), batch_size=8)
+  monkeypatch.setattr(av, "open", counting)
+  predict_file(predictor, source, tmp_path / "out", overlay=overlay)
+  assert opened == [str(source)] * times
+
+
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"])
 def test_real_clips(predictor, tmp_path, name):
   source = clips.remux(clips.real_clip(name), tmp_path / name, seconds=1)
@@ -275,20 +372,6 @@ def test_real_clips(predictor, tmp_path, name):
   assert times[0] == times[1]
   if before.has_audio:
     assert clips.packets(after.path, "audio") == clips.packets(source, "audio")
-
-
-def tiny_network():
-  """TSFP-Net with weights from NumPy: JAX would compile a program for every layer's shape."""
-  network = nnx.eval_shape(
-    lambda: models.create("tsfp", "tiny", length=8, size=(32, 32), width=0.03125)
-  )
-  random = np.random.default_rng(0)
-  for variable in _folder.variables(network).values():
-    values = random.uniform(0.5, 1.5, variable.shape)
-    if len(variable.shape) > 1:
-      values = random.normal(0, 1.5 / np.sqrt(np.prod(variable.shape[:-1])), variable.shape)
-    variable.set_value(jnp.asarray(values, jnp.float32))
-  return network
 
 
 def test_a_network_of_this_project(tmp_path, clip):
@@ -346,7 +429,7 @@ def test_nothing_is_left_when_the_work_is_interrupted(predictor, clip, tmp_path,
   def interrupt(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(files, "heat_overlay", interrupt)
+  monkeypatch.setattr(writers, "heat_overlay", interrupt)
   before = set(tmp_path.iterdir())
   with pytest.raises(KeyboardInterrupt):
     predict_file(predictor, clip, tmp_path / "out", maps="both")

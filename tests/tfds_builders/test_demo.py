@@ -1,4 +1,4 @@
-"""The demo set: what is stored, and that the observers follow the exact density."""
+"""The demo set: its records, and observers that follow the exact density."""
 
 import subprocess
 import sys
@@ -105,7 +105,7 @@ def test_density_is_the_blurred_fixations(builder, splits):
     expected = np.exp(-squared / (2 * sigma**2)).sum(axis=0)
     density = record["density"][..., 0]
     assert density.max() == 255
-    # Half a level of rounding, and the blur's kernel ends at 4 sigma.
+    # Rounding costs half a level, and the blur's kernel ends at 4 sigma.
     np.testing.assert_allclose(density, 255 * expected / expected.max(), atol=0.6)
 
 
@@ -117,7 +117,7 @@ def test_images_are_stored_in_rgb():
   images = render(make_scene(sim, 8, rng), rng)
   stored = tfds.features.Image(shape=(64, 96, 3)).decode_example_np(frames[5]["image"])
   error = np.abs(stored.astype(float) - images[5])
-  assert error.mean() < 3  # of JPEG; red and blue differ by more
+  assert error.mean() < 3  # the error of JPEG; red and blue differ by more
   assert np.abs(stored[..., ::-1].astype(float) - images[5]).mean() > 2 * error.mean()
 
 
@@ -172,7 +172,7 @@ def test_gaze_follows_the_exact_density(seed):
     ratios.append(((counts - expected)[kept] ** 2 / expected[kept]).sum() / (kept.sum() - 1))
   # Single frames scatter by sqrt(2 / 47) = 0.2 and more where few cells are kept.
   assert np.mean(ratios) < 1.35
-  # A blur removes most of the sampling noise; both maps get the same.
+  # A blur of both densities removes most of the sampling noise.
   counts = np.zeros((96, 128))
   np.add.at(counts, tuple(np.floor(points[:, ::-1]).astype(int).T), 1)
   blurred = [cv2.GaussianBlur(m, (0, 0), 2) for m in (counts, exact[t])]
@@ -291,7 +291,7 @@ def test_records_refuse_what_cannot_be_right():
   kwargs = {"video": 2, "index": 5, "image": b"", "density": b"", "size": (64, 96)}
   assert records.record(fixations=np.zeros((0, 2)), **kwargs)["fixations"].shape == (0, 2)
   for point in ([96, 10], [10, 64], [-1, 5], [np.nan, 5]):
-    with pytest.raises(ValueError, match=r"video 2, frame 5: .*\[0, 96\) x \[0, 64\)"):
+    with pytest.raises(ValueError, match=r"Video 2, frame 5: .*\[0, 96\) x \[0, 64\)"):
       records.record(fixations=[[1, 1], point], **kwargs)
 
 

@@ -21,7 +21,7 @@ def split(tmp_path_factory):
 
 
 def pitch(sound):
-  """Hz of the strongest tone."""
+  """Returns the strongest tone in Hz."""
   spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
   return spectrum.argmax() * SAMPLE_RATE / len(sound)
 
@@ -56,7 +56,7 @@ def test_gaze_follows_the_tone(split):
     for index in range(12, video.frames):
       record = split[video.first + index]
       assert index == 0 or not len(record["audio"])
-      # What was heard five frames, the usual latency, before.
+      # The gaze follows the tone of five frames before, the usual latency.
       start, end = (round((index - 5 + k) / video.fps * SAMPLE_RATE) for k in (-1, 2))
       if np.abs(sound[start:end].astype(float)).mean() < 1000:
         continue
@@ -86,7 +86,7 @@ def test_both_objects_look_the_same(split):
   video = split.videos[0]
   exact = transforms.decode_density(split[video.first + 20]["exact"], "")
   image = transforms.decode_frame(split[video.first + 20]["image"], "").astype(float)
-  # Where gaze is likely in the upper and in the lower half there are the two objects.
+  # The objects are where gaze is likely in the upper and in the lower half.
   patches = []
   for half, offset in ((exact[:32], 0), (exact[32:], 32)):
     y, x = np.unravel_index(half.argmax(), half.shape)

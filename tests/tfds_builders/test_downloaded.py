@@ -20,7 +20,7 @@ from jaxsal import cli
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds
-from jaxsal.tfds_builders import annotations, video_builder
+from jaxsal.tfds_builders import annotations, shards, video_builder
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.tfds_builders.dhf1k import dhf1k_dataset_builder
 
@@ -30,7 +30,7 @@ SIZE = (36, 64)
 
 @pytest.fixture(autouse=True)
 def several_shards(monkeypatch):
-  monkeypatch.setattr(video_builder, "_SHARD_FRAMES", 8)
+  monkeypatch.setattr(shards, "_SHARD_FRAMES", 8)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_hollywood2_and_ucf(tmp_path):
 
 
 def test_the_same_through_tfds_itself(downloaded, tmp_path):
-  """What `tfds build` calls."""
+  """The calls are those of `tfds build`."""
   tfds.disable_progress_bar()
   builder = dhf1k_dataset_builder.Builder(data_dir=tmp_path, config="224x384", skip_bad=True)
   builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=downloaded))
@@ -193,13 +193,13 @@ def write_mat(path, **variables):
 
 @pytest.fixture
 def two_videos(monkeypatch):
-  """A register of DHF1K by which two videos, of 12 and 5 frames, are all of it."""
+  """Makes a DHF1K of two videos, with 12 and 5 frames, complete."""
   monkeypatch.setattr(dhf1k_dataset_builder, "_SPLITS", {"train": (1, 2)})
   register = {"train": video_builder.Register(2, 17)}
   monkeypatch.setattr(dhf1k_dataset_builder.Builder, "REGISTER", register)
 
 
-# What is done to a download, and what is said of it.
+# For each kind of damage: a function that does it, and the expected error.
 DAMAGE = {
   "no video": (lambda d: (d / "video/001.AVI").unlink(), r"train: no frames of 001\n"),
   "no maps": (lambda d: shutil.rmtree(d / "annotation/0001/maps"), "0001/maps is missing"),
@@ -291,7 +291,7 @@ def test_skipping_after_a_stop_keeps_what_was_built(tmp_path, two_videos, monkey
 
 def test_command(downloaded, tmp_path, capsys):
   assert cli.main(["prepare", "dhf1k", f"--data-dir={tmp_path}"]) == 2
-  assert "has to be downloaded by you: Fetch DHF1K" in capsys.readouterr().err
+  assert "dhf1k is built from a folder of yours. Fetch DHF1K" in capsys.readouterr().err
   assert cli.main(["prepare", "dhf1k", f"--from={tmp_path}/none", f"--data-dir={tmp_path}"]) == 2
   assert "none is not a folder" in capsys.readouterr().err
   assert cli.main(["prepare", "dhf1k", f"--from={tmp_path}", f"--data-dir={tmp_path}"]) == 2
@@ -316,12 +316,12 @@ def test_a_set_that_was_built_before(tmp_path, two_videos, capsys):
   capsys.readouterr()
   prepare("dhf1k/192x352", tmp_path)  # needs no download
   said = capsys.readouterr().out.splitlines()
-  assert said[1] == "with --skip-bad, as some of it was missing or damaged:"
+  assert said[1] == "with --skip-bad, because parts were missing or damaged:"
   assert said[2].startswith("  0002: 4 files in ") and len(said) == 5
-  assert said[4] == "To build it anew, delete that directory, and run the command again."
+  assert said[4] == "To build it again, delete that directory and run the command again."
 
 
-# Of the version of protobuf that comes with Beam, about TFDS's use of it.
+# A warning of the version of protobuf that comes with Beam, about its use by TFDS.
 OLD_PROTOBUF = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
 
 
@@ -346,7 +346,7 @@ def test_command_of_tfds(downloaded, tmp_path):
 
 
 @OLD_PROTOBUF
-@pytest.mark.filterwarnings("default")  # Beam's, and of the older protobuf that it needs
+@pytest.mark.filterwarnings("default")  # warnings of Beam and of the older protobuf that it needs
 def test_with_beam(tmp_path):
   pytest.importorskip("apache_beam", reason="builds in parallel: pip install 'jaxsal[beam]'")
   source = dhf1k.write(tmp_path / "d", VIDEOS)
@@ -369,7 +369,7 @@ def test_an_error_of_a_worker(tmp_path, monkeypatch):
   monkeypatch.setattr(
     dhf1k_dataset_builder.Builder, "REGISTER", {"train": video_builder.Register(2, 18)}
   )
-  with pytest.raises(UserError, match=r"^\S+0003\.png cannot be decoded \(0 bytes\)$"):
+  with pytest.raises(UserError, match=r"^\S+0003\.png cannot be decoded \(0 bytes\)\.$"):
     prepare("dhf1k", tmp_path, source, jobs=2)
   build("dhf1k", source, tmp_path)
   assert len(sources.open_split("dhf1k", "train", tmp_path)) == 9

@@ -10,7 +10,7 @@ from trees import ledov
 from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds
-from jaxsal.tfds_builders import records
+from jaxsal.tfds_builders import gaze, records
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.tfds_builders.ledov import ledov_dataset_builder
 from jaxsal.tfds_builders.video_builder import Register
@@ -40,7 +40,7 @@ def test_ledov(tmp_path):
   assert [v.name for v in (*validation.videos, *test.videos)] == ["animal_bird04", "animal_bear04"]
   for i in range(7):
     record = test[i]
-    # Of the mark in the middle and of what is outside nothing is left.
+    # Fixations at the mark in the centre and outside the frame are left out.
     expected = [[20.5, 30.5, 1]] if i in (1, 2) else np.zeros((0, 3))
     np.testing.assert_array_equal(record["gaze"], expected)
     np.testing.assert_array_equal(record["fixations"], np.reshape(expected, (-1, 3))[:, :2])
@@ -65,7 +65,7 @@ def test_densities_are_the_blur_of_the_fixations():
   points = np.float32([[20.5, 30.5], [90.5, 80.5], [90.5, 80.5], [159.5, 0.5]])
   sigma = 80 / (8 * np.log(2)) ** 0.5
   blurred = records.blur_fixations(points, SIZE, sigma) * 2 * np.pi * sigma**2
-  ours = ledov_dataset_builder.density(points, SIZE)
+  ours = gaze.density(points, SIZE, sigma)
   assert ours.dtype == np.float32
   np.testing.assert_allclose(ours, blurred, atol=0.01)
 
@@ -85,8 +85,8 @@ def test_frames_of_a_fixation():
 
 
 def test_what_precedes_the_first_look_off_the_centre_is_left_out():
-  at = {"middle": (80, 60), "beside": (20, 60), "off": (20, 20)}
-  rows = [(1, "beside"), (1, "off"), (1, "middle"), (2, "middle"), (2, "off")]
+  at = {"middle": (80, 60), "level": (20, 60), "off": (20, 20)}
+  rows = [(1, "level"), (1, "off"), (1, "middle"), (2, "middle"), (2, "off")]
   table = np.array([[subject, 40 * i, 40, *at[place]] for i, (subject, place) in enumerate(rows)])
   found = ledov_dataset_builder.gaze_by_frame(table[::-1], 5, 25, SIZE)
   seen = {(int(s), (x + 0.5, y + 0.5)) for points in found for x, y, s in points}
@@ -113,7 +113,7 @@ def test_meta(tmp_path):
   assert batch["frame"].tolist() == [2, 3, 6]
   with contextlib.closing(pipeline.train_batches(split, **clips, seed=0)) as batches:
     batch = next(batches)
-  # Of the listed frames somebody looked at frame 2 only.
+  # Somebody looked at only one of the listed frames, frame 2.
   assert batch["frames"].shape == (3, 3, 24, 32, 3)
   assert batch["fixations"].any(axis=(1, 2)).all() and batch["density"].any(axis=(1, 2)).all()
 

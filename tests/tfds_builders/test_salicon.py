@@ -61,8 +61,8 @@ def test_half_of_the_observers_predicts_the_other(downloaded, tmp_path):
   video, record = split.videos[1], split[1]
   prediction, frame = human(bounds.Frame(1, video, record, None, None))
   assert prediction.shape == SIZE
-  # One sees the second observer's fixation, the other the first one's two; blurred by 19 pixels of
-  # an image 640 wide.
+  # One half has the second observer's fixation, the other half the first observer's two. The blur
+  # is 19 pixels in an image 640 pixels wide.
   assert sorted([prediction.sum(), frame.density.sum()]) == pytest.approx([1, 2], rel=1e-3)
   lone = prediction if prediction.sum() < 1.5 else frame.density
   assert lone.max() == pytest.approx(1 / (2 * np.pi * 1.9**2), rel=0.02)
@@ -148,7 +148,7 @@ def test_damaged_downloads(tmp_path, damage):
 
 
 def test_one_observer_and_one_fixation(tmp_path):
-  """MATLAB's structure of one element, and axes of length 1."""
+  """MATLAB writes a single structure, and axes of length 1, without their axes."""
   source = salicon.write(tmp_path / "s")
   path = source / f"fixations/train/{NAME}.mat"
   rewrite(path, gaze={"fixations": [[7, 9]]})

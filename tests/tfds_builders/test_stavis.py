@@ -1,4 +1,4 @@
-"""The audio-visual sets, built from small folders in the layout of STAViS."""
+"""The audio-visual sets, built from small folders in the layout of STAViS's authors."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from trees import annotated, stavis
 from jaxsal import cli
 from jaxsal.data import sources, transforms
 from jaxsal.errors import UserError
-from jaxsal.tfds_builders import records, video_builder
+from jaxsal.tfds_builders import records, shards, video_builder
 from jaxsal.tfds_builders.avad import avad_dataset_builder
 from jaxsal.tfds_builders.build import prepare
 
@@ -25,12 +25,12 @@ FOLDS = {
 
 @pytest.fixture(autouse=True)
 def several_shards(monkeypatch):
-  monkeypatch.setattr(video_builder, "_SHARD_FRAMES", 8)
+  monkeypatch.setattr(shards, "_SHARD_FRAMES", 8)
 
 
 @pytest.fixture
 def avad(tmp_path, monkeypatch):
-  """The folder of an AVAD of three clips, by whose register these are all."""
+  """Writes the folder of an AVAD for which three clips are complete."""
   monkeypatch.setattr(
     avad_dataset_builder.Builder, "REGISTER", {"full": video_builder.Register(3, None)}
   )
@@ -60,7 +60,7 @@ def test_every_frame_is_stored_once_and_the_folds_are_lists(avad, tmp_path, caps
   assert [v.name for v in test.videos] == ["V2_Speech2"]
   assert train[9]["image"] == split[14]["image"]
   jpeg = (avad / "video_frames/AVAD/V3_Dog/img_00001.jpg").read_bytes()
-  assert train[9]["image"] == jpeg  # not encoded anew
+  assert train[9]["image"] == jpeg  # not encoded again
 
 
 def test_the_sound_of_a_video_is_stored_with_its_first_record(avad, tmp_path):

@@ -1,4 +1,4 @@
-"""Optical flow that a builder stores, or that is computed when a batch is made."""
+"""Optical flow that a builder stores, or that is computed for a batch."""
 
 import contextlib
 import itertools
@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from trees import annotated, ucf
 
+from jaxsal import models
 from jaxsal.data import flow, sources, transforms
 from jaxsal.data.pipeline import eval_batches, train_batches
 from jaxsal.errors import UserError
-from jaxsal.models import _flow
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
 SIZE = (120, 160)
 CLIP = {"length": 1, "size": SIZE, "target": "last", "padding": "repeat", "flow": True}
-# A video of five frames, in which a square moves by (2, 1) pixels, and one of a single frame.
+# One video has five frames, in which a square moves by (2, 1) pixels, and one has a single frame.
 VIDEOS = {"train": (5,), "test": (1,)}
 
 
@@ -29,7 +29,7 @@ def downloaded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data_dir(downloaded, tmp_path_factory):
-  """With flow that is stored, and without."""
+  """Prepares sets with stored flow and without."""
   folder = tmp_path_factory.mktemp("data")
   for name in ("ucf/480x640", "ucf"):
     prepare(name, folder, downloaded, skip_bad=True)
@@ -37,7 +37,7 @@ def data_dir(downloaded, tmp_path_factory):
 
 
 def check_motion(images):
-  """The square of the first video moves to the right and down, in frames of any size."""
+  """Checks that the first video's square moves right and down, in frames of any size."""
   centres = annotated.centres(5, ucf.SIZES[1], 1)
   for image, (x, y) in zip(images, centres, strict=True):
     down, right = np.divide(image.shape[:2], ucf.SIZES[1])
@@ -91,8 +91,8 @@ def test_mirrored_clips_have_the_flow_of_mirrored_frames(data_dir, name):
 
 @pytest.fixture
 def pwcnet(monkeypatch):
-  """Stands for a PWC-Net's folder: all came from 0.6 pixels to the right and 0.8 above."""
-  find = _flow.estimator
+  """Replaces a PWC-Net's folder: everything came from 0.6 pixels to the right and 0.8 above."""
+  find = models.flow_estimator
 
   def estimator(folder=None):
     if folder is None:
@@ -101,8 +101,8 @@ def pwcnet(monkeypatch):
       f"pwcnet {folder}", lambda first, _: np.full((*first.shape[:2], 2), (0.6, -0.8), np.float32)
     )
 
-  monkeypatch.setattr(_flow, "estimator", estimator)
-  monkeypatch.setattr(flow, "_is_cut", lambda *_: False)  # which so wrong a flow would look like
+  monkeypatch.setattr(models, "flow_estimator", estimator)
+  monkeypatch.setattr(flow, "_is_cut", lambda *_: False)  # so wrong a flow would look like a cut
   return "somewhere"
 
 
@@ -119,7 +119,7 @@ def test_flow_by_pwcnet(downloaded, data_dir, tmp_path, pwcnet):
     with pytest.raises(UserError, match="holds no optical flow: leave out --flow-from"):
       prepare(name, tmp_path, downloaded, flow_from=pwcnet)
   other = sources.open_split("ucf", "train", data_dir)
-  with pytest.raises(UserError, match="not computed in one way") as error:
+  with pytest.raises(UserError, match="was computed by different methods") as error:
     loop._flow_method([split, other])
   assert "ucf/480x640/1.0.0: pwcnet somewhere\n  ucf/native/1.0.0: dis" in str(error.value)
   assert loop._flow_method([other, types.SimpleNamespace(dataset="x", flow_method="dis")]) == "dis"

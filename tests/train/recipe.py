@@ -1,4 +1,4 @@
-"""The shipped demo recipe, shrunk to a test."""
+"""The shipped demo recipe, made small enough for tests."""
 
 import pathlib
 import runpy
@@ -24,7 +24,7 @@ SHRUNK = {
 
 
 def make_config(data_dir: pathlib.Path, **changes) -> ConfigDict:
-  """configs/tsfp.py with SHRUNK and `changes` (dots written as __) applied."""
+  """Returns configs/tsfp.py with SHRUNK and `changes` (dots written as __) applied."""
   config = runpy.run_path(str(ROOT / "configs" / "tsfp.py"))["get_config"]()
   changes = {name.replace("__", "."): value for name, value in changes.items()}
   config.update_from_flattened_dict(SHRUNK | {"data.data_dir": str(data_dir)} | changes)
@@ -32,7 +32,7 @@ def make_config(data_dir: pathlib.Path, **changes) -> ConfigDict:
 
 
 def flags(data_dir: pathlib.Path, workdir: pathlib.Path, **changes) -> list[str]:
-  """The same as arguments of `python -m jaxsal.main`."""
+  """Returns arguments for `python -m jaxsal.main` that make the configuration of `make_config`."""
   changes = {name.replace("__", "."): value for name, value in changes.items()}
   fields = SHRUNK | {"data.data_dir": str(data_dir)} | changes
   return [

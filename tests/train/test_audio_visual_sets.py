@@ -1,4 +1,4 @@
-"""From the folder of STAViS to a trained network with sound, and to scores as the papers report."""
+"""Trains a network with sound on sets from the folder of STAViS, and scores it as papers do."""
 
 import dataclasses
 import json
@@ -19,8 +19,7 @@ from jaxsal.evaluation import bounds
 from jaxsal.evaluation.compare import compare
 from jaxsal.evaluation.scorer import Scorer
 from jaxsal.evaluation.systems import finisher
-from jaxsal.models import _registry
-from jaxsal.models._base import AudioVisualModel, SaliencyConfig
+from jaxsal.models import MODELS, AudioVisualModel, Network, SaliencyConfig
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
@@ -30,7 +29,7 @@ SETS = ("avad", "coutrot1", "diem")
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-  """AVAD, Coutrot 1 and DIEM, native and resized for training, and AVE."""
+  """Prepares AVAD, Coutrot 1 and DIEM, native and resized for training, and AVE."""
   folder = tmp_path_factory.mktemp("sets")
   source = folder / "stavis"
   for database in ("AVAD", "Coutrot_db1", "Coutrot_db2"):
@@ -62,7 +61,7 @@ class LoudConfig(SaliencyConfig):
 
 
 class Loud(AudioVisualModel):
-  """Map = brightness of the last frame, the more of it the louder the clip is."""
+  """A network whose map is the brightness of the last frame, scaled by the clip's loudness."""
 
   def __init__(self, config, *, rngs=None):
     self.config = config
@@ -75,15 +74,15 @@ class Loud(AudioVisualModel):
 
 @pytest.fixture(scope="module", autouse=True)
 def loud():
-  """A network that compiles in no time."""
+  """Registers a network that compiles in no time."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(_registry.MODELS, "loud", (Loud, LoudConfig, {"tiny": LoudConfig()}))
+    patch.setitem(MODELS, "loud", Network("Loud", Loud, LoudConfig, {"tiny": LoudConfig()}))
     yield
 
 
 @pytest.fixture(scope="module")
 def trained(prepared, tmp_path_factory):
-  """After two steps on the second fold of several sets."""
+  """Trains two steps on the second fold of several sets; returns the workdir."""
   config = make_config(
     prepared,
     model__name="loud",
@@ -97,7 +96,7 @@ def trained(prepared, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("runs") / "run"
   summary = loop.train(config, workdir)
   assert summary["dataset"].split(" + ")[2] == "diem/192x352/1.0.0"
-  assert summary["frames"] == 3  # of the one clip with 9 frames
+  assert summary["frames"] == 3  # every fourth frame of the one clip, which has 9
   assert all(np.isfinite(list(summary["scores"]["model"].values())))
   return workdir
 
@@ -107,7 +106,7 @@ def scores(out):
 
 
 def test_training_hears(trained):
-  assert jaxsal.load(trained).gain[...] != 1  # it has a gradient through the sound alone
+  assert jaxsal.load(trained).gain[...] != 1  # its gradient comes through the sound alone
 
 
 def test_the_mean_over_the_splits(trained, prepared, tmp_path, capsys, monkeypatch):
@@ -123,7 +122,7 @@ def test_the_mean_over_the_splits(trained, prepared, tmp_path, capsys, monkeypat
   assert "test_3: loud" in said and said.count("protocol: stavis") == 1
   mean = scores(tmp_path / "a")
   folds = [scores(tmp_path / "a" / f"test_{i}") for i in (1, 2, 3)]
-  assert mean["protocol"]["name"] == "stavis"  # the set's own
+  assert mean["protocol"]["name"] == "stavis"  # the data set's own
   assert mean["frames"] == sum(CLIPS.values())
   assert [[v["name"] for v in fold["videos"]] for fold in folds] == [[name] for name in CLIPS]
   for name, score in mean["scores"].items():

@@ -1,4 +1,4 @@
-"""From downloaded folders to a trained model, its scores and its submission."""
+"""Trains a model on data sets made from downloaded folders, scores it and writes its submission."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from jaxsal.train import loop
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-  """The three visual sets and the static one, resized for training and as they are."""
+  """Prepares the three visual sets and the static one, native and resized for training."""
   folder = tmp_path_factory.mktemp("sets")
   dhf1k.write(folder / "dhf1k", {1: 12, 2: 5, 601: 9, 602: 3, 701: 4}, unseen=[2])
   hollywood2.write(folder / "hollywood2", train=(1, 10))
@@ -31,7 +31,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(prepared, tmp_path_factory):
-  """A tiny TSFP-Net after a few steps on all sets: GFSalNet's second setting, and still images."""
+  """Trains a tiny TSFP-Net on all sets, as in GFSalNet's second setting, and on still images."""
   workdir = tmp_path_factory.mktemp("run") / "run"
   mixture = tuple((f"{name}/192x352", 1.0) for name in ("ucf", "hollywood2", "dhf1k", "salicon"))
   config = make_config(

@@ -1,4 +1,4 @@
-"""GFSalNet's demo recipe, shrunk: both streams from a static model, two steps, its maps."""
+"""Runs GFSalNet's demo recipe, made small: both streams from a static model, two steps, maps."""
 
 import json
 import pathlib
@@ -14,7 +14,8 @@ from jaxsal import models, nn
 from jaxsal.data import sources
 from jaxsal.errors import UserError
 from jaxsal.evaluation.systems import ModelMaps
-from jaxsal.models import _folder, resnet
+from jaxsal.models import resnet
+from jaxsal.prediction.options import PredictOptions
 from jaxsal.train import log, loop
 
 
@@ -26,7 +27,7 @@ def make_config(data_dir: pathlib.Path, **changes):
 
 
 class StubEncoder(nnx.Module):
-  """Stands in for ResNet, which is slow to compile: a convolution, and averages of its outputs."""
+  """Replaces ResNet, which is slow to compile, by a convolution and averages of its outputs."""
 
   def __init__(self, config, rngs):
     self.conv = nn.Conv2d(3, resnet.stage_channels(config.width)[-1], 1, rngs=rngs)
@@ -44,7 +45,7 @@ class StubEncoder(nnx.Module):
 
 @pytest.fixture
 def static(tmp_path, monkeypatch):
-  """The folder of a static model."""
+  """Saves a static model; returns its folder."""
   monkeypatch.setattr(resnet, "Encoder", StubEncoder)
   model = models.create("gfsal", "tiny", streams="appearance", size=(32, 64))
   return models.save(model, tmp_path / "static", {})
@@ -53,8 +54,8 @@ def static(tmp_path, monkeypatch):
 def test_training_and_maps(static, data_dir, tmp_path):
   workdir = tmp_path / "run"
   config = make_config(data_dir, init_from=str(static))
-  start = _folder.arrays(loop._make_model(config))
-  for name, value in _folder.arrays(models.load(static)).items():
+  start = models.arrays(loop._make_model(config))
+  for name, value in models.arrays(models.load(static)).items():
     np.testing.assert_array_equal(start[name], value)
     np.testing.assert_array_equal(start[name.replace("appearance", "temporal", 1)], value)
 
@@ -65,20 +66,20 @@ def test_training_and_maps(static, data_dir, tmp_path):
   trained = models.load(workdir)
   assert trained.config.flow == "dis"
   assert json.loads((workdir / "model" / "model.json").read_text())["config"]["flow"] == "dis"
-  moved = {name for name, x in _folder.arrays(trained).items() if (x != start[name]).any()}
+  moved = {name for name, x in models.arrays(trained).items() if (x != start[name]).any()}
   assert {"fusion.conv.kernel", "fusion.conv.bias"} < moved
-  for stream in ("appearance", "temporal"):  # it differs from the other stream by now
+  for stream in ("appearance", "temporal"):  # the two streams differ by now
     assert f"{stream}.encoder.conv.kernel" in moved
   weights = [stream.prediction.kernel for stream in trained.streams]
   assert np.any(weights[0][...] != weights[1][...])
 
   split = sources.open_split("demo/tiny", "validation", data_dir)
-  maps = ModelMaps(trained, split)
+  maps = ModelMaps(trained, split, PredictOptions())
   maps.compile()
   (first, last) = maps.of_video(0, [0, split.videos[0].frames - 1])
   assert first.shape == (32, 64) and np.any(first != last)
   with pytest.raises(UserError, match="nothing does not exist"):
-    ModelMaps(trained, split, flow_from=tmp_path / "nothing")
+    ModelMaps(trained, split, PredictOptions(flow_from=tmp_path / "nothing"))
 
 
 def test_a_stream_that_is_not_there(static, data_dir):

@@ -1,4 +1,4 @@
-"""Trainings that are ended from outside and continued, as a user runs them."""
+"""Ends trainings by signals and continues them, as a user does."""
 
 import os
 import random
@@ -21,7 +21,7 @@ RECIPE = {"steps": STEPS, "checkpoint__every": 5, "eval__every": 12, "data__batc
 
 @pytest.fixture(scope="module")
 def environment():
-  """One CPU device, as users have, instead of the tests' eight."""
+  """Returns an environment with one CPU device, as users have, instead of the tests' eight."""
   flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
   return os.environ | {"XLA_FLAGS": flags}
 
@@ -62,7 +62,7 @@ def test_interrupted_twice_equals_uninterrupted(tmp_path, data_dir, environment)
   code, output = finish(start(flags(data_dir, tmp_path / "whole", **RECIPE), environment))
   assert code == 0, output
 
-  rng = random.Random()  # another step each time: any step must do
+  rng = random.Random()  # a different step in each run: any must do
   workdir = tmp_path / "interrupted"
   arguments = flags(data_dir, workdir, **RECIPE)
 

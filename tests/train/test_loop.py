@@ -1,4 +1,4 @@
-"""The shipped recipe, shrunk: a whole training, its outputs, and what can go wrong."""
+"""Runs the shipped recipe, made small: a whole training, its outputs, and its errors."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from jaxsal.train import log, loop, sharding
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, data_dir):
-  """One training: its workdir, summary, and how often each step was traced."""
+  """Trains once; returns the workdir, the summary and the number of traces of each step."""
   traces = {"make_train_step": 0, "make_eval_step": 0}
 
   def count_traces(name):
@@ -50,7 +50,7 @@ def finished(tmp_path_factory, data_dir):
 
 @pytest.fixture
 def workdir(finished, tmp_path) -> pathlib.Path:
-  """A copy of the finished training's workdir."""
+  """Returns a copy of the finished training's workdir."""
   return pathlib.Path(shutil.copytree(finished.workdir, tmp_path / "run"))
 
 
@@ -78,7 +78,7 @@ def test_the_best_model_is_kept(finished):
   best = max(rows, key=lambda r: r["validation/nss"])
   assert finished.summary["step"] == best["step"]
   scores = finished.summary["scores"]
-  # Once summed in float32 on the devices, once in float64 from the saved weights.
+  # One is summed in float32 on the devices, the other in float64 from the saved weights.
   assert scores["model"]["nss"] == pytest.approx(best["validation/nss"], rel=1e-4, abs=1e-5)
   model = models.load(finished.workdir)
   assert (
@@ -97,7 +97,7 @@ def test_floor_and_ceiling_enclose_what_can_be_reached(finished):
 
 
 def test_a_finished_training_only_reports_again(finished, workdir):
-  """Without the weights that it started from, which may be gone."""
+  """The weights that it started from may be gone."""
   before = (workdir / "log.jsonl").read_text()
   config = json.loads((workdir / "config.json").read_text())
   (workdir / "config.json").write_text(json.dumps(config | {"init_from": "gone"}))
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(finished, workdir, da
 def test_all_checkpoints_damaged(workdir, data_dir):
   for step in ("2", "4"):
     shutil.rmtree(workdir / "checkpoints" / step / "state")
-  with pytest.raises(UserError, match=r"all checkpoints .* are damaged.*new --workdir"):
+  with pytest.raises(UserError, match=r"All checkpoints .* are damaged.*new --workdir"):
     loop.train(make_config(data_dir), workdir)
 
 
@@ -171,7 +171,7 @@ def test_wrong_configurations_leave_nothing_behind(tmp_path, data_dir, changes, 
 
 
 def test_missing_data_says_how_to_build_it(tmp_path, data_dir, monkeypatch):
-  monkeypatch.setattr(loop.sources, "prepare", lambda *_: None)
+  monkeypatch.setattr(loop.build, "prepare", lambda *_: None)
   config = make_config(tmp_path / "nowhere")
   with pytest.raises(UserError, match=r"nowhere.*jaxsal prepare demo/tiny --data-dir="):
     loop.train(config, tmp_path / "run")
@@ -242,7 +242,7 @@ def test_a_loader_that_is_too_slow_is_named():
 
 
 def test_two_processes_train_as_one(finished, tmp_path, data_dir):
-  """Each loads its half of every batch; the losses are those of the one process with all of it."""
+  """Each process loads half of every batch; the losses are those of one process."""
   with socket.socket() as s:
     s.bind(("localhost", 0))
     port = s.getsockname()[1]
@@ -269,7 +269,7 @@ def test_two_processes_train_as_one(finished, tmp_path, data_dir):
   losses = [
     [r["train/loss"] for r in log.read(w) if "train/loss" in r] for w in (finished.workdir, workdir)
   ]
-  # Sums are taken in another order, and Adam turns tiny gradients' noise into steps.
+  # Sums are computed in another order, and Adam turns the noise of tiny gradients into steps.
   np.testing.assert_allclose(losses[1][:2], losses[0][:2], rtol=1e-4)
   assert len(losses[1]) == 4
   summary = json.loads((workdir / "summary.json").read_text())

@@ -1,4 +1,4 @@
-"""Schedules and groups of parameters."""
+"""Tests schedules and groups of parameters."""
 
 import functools
 
@@ -40,7 +40,7 @@ def test_schedules():
   assert rates(10, [0, 9]) == [0.1, 0.1]
   assert rates(10, [0, 3, 4, 7, 8], schedule="drops", drops=(4, 8)) == [0.1, 0.1, 0.01, 0.01, 0.001]
   assert rates(12, [0, 1, 2, 7, 12], schedule="cosine", warmup=2) == [0, 0.05, 0.1, 0.05, 0]
-  # A drop stands where it was asked for, warm-up or not.
+  # A warm-up does not move the drops.
   assert rates(10, [3, 4], schedule="drops", drops=(4,), warmup=2) == [0.1, 0.01]
 
 
@@ -56,7 +56,7 @@ def test_groups_have_their_own_rates():
 
 @pytest.mark.parametrize("name", ("adam", "sgd"))
 def test_one_vector_or_an_array_for_each_parameter(name):
-  """The same updates, and a state that devices can divide where it is asked for."""
+  """The updates agree, and without `flat` the state can be divided among devices."""
   rules = (("^encoder/", 0.1), ("nothing", 3.0))  # a group without parameters
   config = make_config(name=name, momentum=0.9, weight_decay=0.1, multipliers=rules)
   rng = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_one_vector_or_an_array_for_each_parameter(name):
     with jax.numpy_dtype_promotion("standard"):
       updates, one_state = one.update(gradients, states[0], params)
       expected, each_state = each.update(gradients, states[1], params)
-    # A vector processor and the rest of a vector round square roots differently.
+    # SIMD code and the scalar code for the end of a vector round square roots differently.
     close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
     jax.tree.map(close, updates, expected)
     states = one_state, each_state

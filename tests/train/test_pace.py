@@ -1,4 +1,4 @@
-"""Whether devices wait for batches, on a clock that the tests set."""
+"""Tests the measured wait for batches, on a clock that the tests set."""
 
 import contextlib
 import itertools
@@ -11,7 +11,7 @@ from jaxsal.train import pace
 
 
 class Step:
-  """What a step returns: it is computed once `end` is called."""
+  """The result of a step, which is computed once `end` is called."""
 
   def __init__(self):
     self.ended = threading.Event()
@@ -21,7 +21,7 @@ class Step:
 
   def end(self, watch):
     self.ended.set()
-    watch._step.result()  # its end is noted at the clock's time
+    watch._step.result()  # the thread notes the clock's time
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_loader_slower_than_the_step(clock, watch):
 
 
 def test_a_loader_quicker_than_the_step(clock, watch):
-  """The loop waits for the loader most of the time, the devices never do."""
+  """The loop waits for the loader most of the time, but the devices never wait."""
   steps = [Step() for _ in range(3)]
 
   def batches():
@@ -94,7 +94,7 @@ def test_the_loop_is_one_step_ahead_and_no_more(watch):
   first, second = Step(), Step()
   watch.started(first)  # does not wait
   threading.Timer(0.05, first.ended.set).start()
-  watch.started(second)  # does
+  watch.started(second)  # waits for the first
   assert first.ended.is_set() and not second.ended.is_set()
   second.ended.set()
 

@@ -1,4 +1,4 @@
-"""One step: on one device and on eight, in parts and whole."""
+"""Tests one training step: on one device and on eight, in parts and whole."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from jaxsal import models, nn
-from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models import SaliencyConfig, SaliencyModel
 from jaxsal.train import sharding
 from jaxsal.train.state import new_state, split
 from jaxsal.train.step import make_eval_step, make_train_step, means
@@ -21,7 +21,7 @@ TX = optax.with_extra_args_support(optax.adam(1e-3))
 
 
 class Toy(SaliencyModel):
-  """The smallest network with all that a step cares about."""
+  """The smallest network with every kind of state that a step handles."""
 
   def __init__(self, config, rngs):
     self.config = config
@@ -55,7 +55,7 @@ def make_batch(n=16, mask=None):
 
 
 def step_on(devices, network, state, batch, accumulate=1, rules=()):
-  """One step on a mesh of this many devices: (state, scalars)."""
+  """Runs one step on a mesh of this number of devices; returns the state and the scalars."""
   mesh = Mesh(jax.devices()[:devices], ("data",), axis_types=(AxisType.Auto,))
   shardings = sharding.state_shardings(mesh, state, rules)
   step = jax.jit(
@@ -75,7 +75,7 @@ def test_eight_devices_give_the_step_of_one(toy, accumulate):
   one, scalars_one = step_on(1, *toy, make_batch(), accumulate)
   for rules in ((), (("params|opt_state", "fsdp"),)):
     eight, scalars_eight = step_on(8, *toy, make_batch(), accumulate, rules)
-    # BatchNorm's statistics are those of the whole batch: only the order of sums differs.
+    # BatchNorm's statistics are of the whole batch, so only the order of sums differs.
     assert_same(scalars_one, scalars_eight, 1e-5)
     assert_same(one.model_state, eight.model_state, 1e-6)
     assert_same(one.params, eight.params, 1e-4)  # Adam's first step divides by the gradient itself
@@ -87,7 +87,7 @@ def test_eight_devices_give_tsfp_nets_loss_of_one():
   network, state = make_state(models.create("tsfp", "tiny", size=(32, 32)))
   _, one = step_on(1, network, state, make_batch(8))
   _, eight = step_on(8, network, state, make_batch(8))
-  # 59 layers whose statistics are summed in another order, in float32.
+  # The statistics of 59 layers are summed in another order, in float32.
   np.testing.assert_allclose(one["loss"], eight["loss"], rtol=1e-4)
   np.testing.assert_allclose(one["gradient_norm"], eight["gradient_norm"], rtol=1e-2)
 
@@ -103,7 +103,7 @@ def test_fsdp_divides_the_largest_axis_that_can_be():
 
 
 def test_parts_add_up_to_their_own_gradients(toy):
-  """Of two parts: the mean of their gradients by number of maps, BatchNorm one after the other."""
+  """Gradients of two parts are averaged by their numbers of maps; BatchNorm sees one at a time."""
   network, state = toy
   tx = optax.with_extra_args_support(optax.sgd(1.0))
   state = new_state(state.params, state.model_state, tx)
@@ -113,7 +113,7 @@ def test_parts_add_up_to_their_own_gradients(toy):
     return jax.jit(make_train_step(network, tx, lambda _: 1.0, LOSS, accumulate))
 
   whole, scalars = step(2)(state, batch)
-  # Row i goes to part i % 2, so that each device's rows are dealt out evenly.
+  # Row i belongs to part i % 2, so that the rows of each device are dealt out evenly.
   first, second = ({k: v[i::2] for k, v in batch.items()} for i in (0, 1))
   one, scalars_one = step(1)(state, first)
   two, scalars_two = step(1)(dataclasses.replace(state, model_state=one.model_state), second)

@@ -1,4 +1,4 @@
-"""A video with its density maps and fixations, in the form that DHF1K's authors distribute."""
+"""A video with its densities and fixations, in the layout of DHF1K's authors."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from jaxsal.tfds_builders import records
 
 
 def images(frames, size, seed):
-  """RGB uint8 [frames, h, w, 3]: a bright square that wanders over a dark texture."""
+  """Draws a bright square that moves over a dark texture: RGB uint8 [frames, h, w, 3]."""
   rng = np.random.default_rng([seed, 0])
   h, w = size
   result = np.repeat(rng.integers(40, 60, (1, h, w, 3), np.uint8), frames, axis=0)
@@ -18,7 +18,7 @@ def images(frames, size, seed):
 
 
 def centres(frames, size, seed):
-  """Where the square stands: [frames, 2], (x, y), at least 4 pixels inside."""
+  """Returns the square's centres: [frames, 2], (x, y), at least 4 pixels inside."""
   h, w = size
   t = np.arange(frames)
   x = 4 + (3 * seed + 2 * t) % (w - 8)
@@ -27,7 +27,7 @@ def centres(frames, size, seed):
 
 
 def fixation_map(centre, size):
-  """Binary uint8 [h, w], 0 and 255: the square's middle and two pixels beside it."""
+  """Marks the square's centre and two pixels next to it: uint8 [h, w], 0 and 255."""
   x, y = centre
   fixated = np.zeros(size, np.uint8)
   fixated[y, [x - 2, x, x + 1]] = 255
@@ -35,7 +35,7 @@ def fixation_map(centre, size):
 
 
 def write_annotation(folder, names, size, seed, *, mat=False, unseen=()):
-  """`maps/NAME.png` and `fixation/NAME.png`, or `fixation/maps/NAME.mat`, of one video.
+  """Writes `maps/NAME.png` and `fixation/NAME.png`, or `fixation/maps/NAME.mat`, of one video.
 
   Args:
     folder: of the video.
@@ -59,7 +59,7 @@ def write_annotation(folder, names, size, seed, *, mat=False, unseen=()):
 
 
 def write_frames(folder, names, size, seed):
-  """`NAME.png` of every frame."""
+  """Writes every frame as `NAME.png`."""
   folder.mkdir(parents=True)
   for name, image in zip(names, images(len(names), size, seed)):
     cv2.imwrite(str(folder / f"{name}.png"), image[..., ::-1])

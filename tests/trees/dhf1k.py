@@ -6,7 +6,7 @@ from trees import annotated
 
 
 def write(folder, videos, size=(36, 64), *, as_frames=False, mat=False, gaze=False, unseen=()):
-  """Writes some of its videos, AVI files or extracted frames.
+  """Writes some videos of DHF1K, as AVI files or extracted frames.
 
   Args:
     folder: to make, or to add to.
@@ -41,7 +41,7 @@ def write(folder, videos, size=(36, 64), *, as_frames=False, mat=False, gaze=Fal
 
 
 def write_gaze(folder, video, centres, size):
-  """250 samples a second of three observers on a screen of 1440 x 900; the third one blinks."""
+  """Writes the gaze of three observers, 250 samples per second; the third observer blinks."""
   scale = 1440 / size[1]  # the frame fills the screen's width
   for observer in (1, 2, 3):
     place = folder / "exportdata_train" / f"P{observer:03}"

@@ -4,7 +4,7 @@ from trees import annotated
 
 
 def write(folder, train=(5, 40), test=(1, 3), size=(36, 64), *, mat=False):
-  """Writes shots of so many frames; file numbers begin at 17."""
+  """Writes shots with these numbers of frames; file numbers begin at 17."""
   for split, short, lengths in (("training", "train", train), ("testing", "test", test)):
     for number, frames in enumerate(lengths, start=1):
       name = f"actionclip{short}{number:05}"

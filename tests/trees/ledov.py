@@ -53,7 +53,7 @@ def write_data(path, frames, size, fixdata):
 
 
 def fixations(frames, size):
-  """fixdata of two subjects: both begin at the mark in the middle; the second one never leaves it.
+  """Returns fixdata of two subjects, who begin at the mark in the centre; the second stays there.
 
   The first looks at (21, 31), counted from 1, from the middle of frame 1 to the end of frame 2, and
   then outside the video.

@@ -11,7 +11,7 @@ SPLITS = {"train": 4, "val": 3, "test": 2}
 
 
 def write(folder, splits=SPLITS, size=(48, 64), *, flat=False):
-  """Writes so many images of each split; those of `test` have no annotation.
+  """Writes a number of images of each split; those of `test` have no annotation.
 
   Args:
     folder: to make.
@@ -34,7 +34,7 @@ def write_image(path, size, seed):
 
 
 def write_annotation(folder, split, name, size, seed):
-  """Density, and the gaze of three observers: one at the square, one beside it, one outside."""
+  """Writes the density and the gaze of three observers: at the square, next to it, and outside."""
   observers = gaze(size, seed)
   points = np.concatenate(observers) - 0.5
   points = points[(points < size[::-1]).all(axis=1)]
@@ -44,7 +44,7 @@ def write_annotation(folder, split, name, size, seed):
   (folder / "maps" / split / f"{name}.png").write_bytes(density)
   structures = np.zeros((len(observers), 1), [(key, object) for key in ("location", "fixations")])
   for structure, fixations in zip(structures[:, 0], observers):
-    structure["location"] = np.zeros((5, 2))  # of the mouse, many times a second
+    structure["location"] = np.zeros((5, 2))  # positions of the mouse, many per second
     structure["fixations"] = fixations.astype(np.uint16)
   scipy.io.savemat(
     folder / "fixations" / split / f"{name}.mat",
@@ -53,7 +53,7 @@ def write_annotation(folder, split, name, size, seed):
 
 
 def gaze(size, seed):
-  """Each observer's fixations [n, 2], (x, y) from 1 on; the third one's are outside, or none."""
+  """Returns each observer's fixations [n, 2], (x, y) from 1 on; the third has none inside."""
   ((x, y),) = annotated.centres(1, size, seed)
   outside = [[size[1] + 1, 5]] if seed % 2 else np.zeros((0, 2))
   return [np.array(p) for p in ([[x + 1, y + 1], [x + 2, y + 1]], [[x + 4, y + 1]], outside)]

@@ -1,4 +1,4 @@
-"""The folder of STAViS, with some videos of its databases."""
+"""The folder of STAViS's authors, with some videos of its databases."""
 
 import wave
 
@@ -54,7 +54,7 @@ def write_video(folder, database, name, frames, size, seed, unseen):
 
 
 def write_tone(path, seconds, hertz):
-  """A mono WAV file of 16 bits at 22,050 Hz, half of full scale."""
+  """Writes a mono WAV file of 16 bits at 22,050 Hz, at half of full scale."""
   path.parent.mkdir(parents=True)
   t = np.arange(round(seconds * 22050)) / 22050
   with wave.open(str(path), "wb") as file:
@@ -65,7 +65,7 @@ def write_tone(path, seconds, hertz):
 
 
 def write_ave(folder, lists):
-  """The lists of AVE: split -> rows of database, video and category."""
+  """Writes the lists of AVE from rows of database, video and category for each split."""
   for split, rows in lists.items():
     path = folder / "fold_lists" / f"AVE_list_{split}.txt"
     path.write_text("".join(f"{' '.join(row)}\n" for row in rows))

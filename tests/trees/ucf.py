@@ -6,7 +6,7 @@ SIZES = ((40, 72), (36, 48))
 
 
 def write(folder, train=(6, 12), test=(4, 5), *, mat=False):
-  """Writes videos of so many frames, of two sizes in turn."""
+  """Writes videos with these numbers of frames, in two sizes."""
   for split, lengths in (("training", train), ("testing", test)):
     for number, frames in enumerate(lengths, start=1):
       names = [f"Diving-Side_{number:03}_{i:03}" for i in range(1, frames + 1)]

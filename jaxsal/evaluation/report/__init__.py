@@ -1,4 +1,4 @@
-"""The evaluation's report: one HTML file that needs nothing else, no network and no library."""
+"""The report of an evaluation: one HTML file that loads nothing, neither libraries nor pictures."""
 
 from jaxsal.evaluation.report.page import write
 

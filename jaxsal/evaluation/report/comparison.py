@@ -1,4 +1,4 @@
-"""The scores beside the bounds and beside what the papers print."""
+"""The section that compares the scores with bounds and with the papers' scores."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -6,22 +6,25 @@ from typing import Any
 
 from jaxsal.data.catalogue import DATASETS
 from jaxsal.evaluation import published
-from jaxsal.evaluation.report.markup import escaped, meaning, rounded, short_name
+from jaxsal.evaluation.report.markup import arrow, escaped, rounded
+from jaxsal.metrics import METRICS
 
 _BOUNDS = {
   "exact density": "a ceiling: the density that simulated gaze was drawn from",
-  "exact density, blurred": "the same, blurred as the ground truth's density is",
+  "exact density, blurred": "a ceiling: the exact density, blurred like the ground truth",
   "human infinite": "a ceiling: half of the observers predicts the other half",
   "mean eye position": "a floor: the training split's mean density, for every frame",
 }
 
 
 def section(summary: Mapping[str, Any], name: str) -> str:
-  """The table of this evaluation, its bounds and the published rows; below it, folded, the rest.
+  """Makes the table of this evaluation, its bounds and published rows, and folded tables below it.
+
+  The folded tables hold the papers' ablations, and rows for other frames of the data set.
 
   Args:
-    summary: the content of `scores.json`.
-    name: what to call the evaluated system.
+    summary: content of `scores.json`.
+    name: name of the evaluated system in print.
   """
   metrics = summary["metrics"]
   dataset, _, _ = summary["dataset"].partition("/")
@@ -64,7 +67,7 @@ def section(summary: Mapping[str, Any], name: str) -> str:
 
 
 def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-  """Name, title and scores of each category of videos and of each split of a cross-validation."""
+  """Yields name, title and scores of each category of videos and of each cross-validation fold."""
   for name, part in summary.get("categories", {}).items():
     yield name, escaped(f"{name.capitalize()}: {part['videos']} of the videos"), part
   for name, part in summary.get("splits", {}).items():
@@ -72,12 +75,12 @@ def _parts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, 
 
 
 def _note(summary: Mapping[str, Any], dataset: str, printed: bool) -> str:
-  """What to keep in mind when comparing."""
+  """Makes the paragraph that says what to consider in a comparison."""
   title = escaped(DATASETS.get(dataset, dataset))
   if not printed:
     return f"<p>The five papers print no scores for {title}.</p>"
   note = (
-    "Published rows are the authors' numbers, with the digits they print and after their own "
+    "Published rows are the authors' numbers, with the digits that they print and after their own "
     "post-processing; they were not measured here."
   )
   usual, followed = published.protocol(dataset), summary["protocol"]["name"]
@@ -90,13 +93,15 @@ def _note(summary: Mapping[str, Any], dataset: str, printed: bool) -> str:
 
 
 def _split_name(split: str) -> str:
+  """Returns the name of `dataset/split` in print, as markup."""
   dataset, _, part = split.partition("/")
   return escaped(f"{DATASETS.get(dataset, dataset)} {part}")
 
 
 def _table(rows: Sequence[str], metrics: Sequence[str]) -> str:
+  """Makes a table of rows, with a heading for each metric."""
   heads = "".join(
-    f'<th scope="col">{short_name(metric)}&nbsp;{meaning(metric).good}</th>' for metric in metrics
+    f'<th scope="col">{METRICS[key].title}&nbsp;{arrow(METRICS[key])}</th>' for key in metrics
   )
   return (
     '<div class="scroll" tabindex="0"><table><thead><tr><th class="name" scope="col">Source</th>'
@@ -105,15 +110,17 @@ def _table(rows: Sequence[str], metrics: Sequence[str]) -> str:
 
 
 def _folded(title: str, rows: Sequence[str], metrics: Sequence[str]) -> str:
+  """Makes a table that opens at a click on its title."""
   return f"<details><summary>{title}</summary>{_table(rows, metrics)}</details>"
 
 
 def _group(title: str, metrics: Sequence[str]) -> str:
+  """Makes a row that is the heading of the rows below it."""
   return f'<tr><th scope="rowgroup" colspan="{len(metrics) + 1}">{title}</th></tr>'
 
 
 def _rows(printed: Iterable[published.Row], summary: Mapping[str, Any]) -> list[str]:
-  """Published rows; what the papers say of the evaluated network stands out."""
+  """Makes published rows, and highlights those of the evaluated network."""
   source = summary["source"]
   network = source["name"] if source["kind"] == "model" else ""
   return [
@@ -135,7 +142,7 @@ def _row(
   metrics: Sequence[str],
   kind: str = "",
 ) -> str:
-  """A row of the table. Measured numbers are rounded, printed ones keep their digits."""
+  """Makes a row of the table; measured scores are rounded, printed ones keep their digits."""
   cells = "".join(
     f"<td>{score if isinstance(score, Decimal) else rounded(score)}</td>"
     for score in map(scores.get, metrics)

@@ -1,21 +1,24 @@
-"""A metric's distribution over frames, as inline SVG that takes its colours from the page."""
+"""Draws a metric's distribution over frames as inline SVG, in the colours of the page."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 _WIDTH, _HEIGHT, _AXIS, _TOP = 240, 96, 16, 8  # in the units of the view box
 _BINS = 36
-# Between these percentiles lies the axis; what is beyond is counted in the outermost bars.
+# The axis covers the values between these percentiles; the outermost bars count those beyond it.
 _PERCENTILES = (0.5, 99.5)
 
 
 def svg(values: np.ndarray, mean: float | None, title: str) -> str:
-  """Draws a histogram with the mean marked; nothing but the axis if there is no value.
+  """Draws a histogram with its score marked, or only the axis if there are no values.
 
   Args:
-    values: one per frame, NaN where there is none [n].
-    mean: the score to mark; under some protocols it is not the mean of `values`. None: no mark.
-    title: what a screen reader says; markup.
+    values: values of the frames [n], NaN where a frame has none.
+    mean: score to mark, which by some protocols is not the mean of `values`; None for no mark.
+    title: text for screen readers, as markup.
+
+  Returns:
+    The SVG element.
   """
   values = values[np.isfinite(values)]
   low, high = np.percentile(values, _PERCENTILES) if values.size else (0.0, 1.0)
@@ -29,7 +32,7 @@ def svg(values: np.ndarray, mean: float | None, title: str) -> str:
   floor = _HEIGHT - _AXIS
   heights = counts / max(counts.max(), 1) * (floor - _TOP)
   bar = _WIDTH / _BINS
-  # One path for all bars: a page has eight of these.
+  # One path draws all bars, because a page has eight histograms.
   bars = "".join(
     f"M{i * bar + 0.5:.1f} {floor}v{-height:.1f}h{bar - 1:.1f}v{height:.1f}z"
     for i, height in enumerate(heights)
@@ -51,4 +54,5 @@ def svg(values: np.ndarray, mean: float | None, title: str) -> str:
 
 
 def _x(value: float, low: float, high: float) -> float:
+  """Returns the horizontal position of a value on an axis from `low` to `high`."""
   return (value - low) / (high - low) * _WIDTH

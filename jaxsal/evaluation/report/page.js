@@ -1,6 +1,6 @@
 "use strict";
 
-// Sorts by the column whose heading is clicked. Cells without a value stay last either way.
+// Sorts by the column whose heading is clicked. Cells without a value stay last in both orders.
 const text = new Intl.Collator(undefined, { numeric: true });
 
 function compare(a, b) {

@@ -1,6 +1,6 @@
-"""The page as a whole, its metrics, its protocol and its table of videos.
+"""The page as a whole, with its metrics, its protocol and its table of videos.
 
-Names come from disk: whatever is text goes through `escaped`.
+Names come from disk, so every text goes through `escaped`.
 """
 
 import importlib.resources
@@ -13,7 +13,8 @@ from jaxsal import files
 from jaxsal.data.catalogue import DATASETS
 from jaxsal.evaluation import published
 from jaxsal.evaluation.report import comparison, examples, histogram, results
-from jaxsal.evaluation.report.markup import counted, escaped, meaning, rounded, short_name
+from jaxsal.evaluation.report.markup import arrow, counted, escaped, rounded
+from jaxsal.metrics import METRICS, Metric
 
 _PROTOCOL = {
   "frames": "Frames",
@@ -26,13 +27,13 @@ _PROTOCOL = {
 
 
 def write(out: str | Path) -> Path:
-  """Writes `report.html` beside the scores of an evaluation.
+  """Writes `report.html` into the folder of an evaluation.
 
   Args:
-    out: folder of `jaxsal evaluate`, with `scores.json` and `videos/*.npz`.
+    out: folder of the evaluation, with `scores.json` and `videos/*.npz`.
 
   Returns:
-    The path of the page. It is one file and loads nothing.
+    The path of the page, which is a single file and loads nothing.
 
   Raises:
     UserError: `out` holds no finished evaluation.
@@ -50,7 +51,7 @@ def write(out: str | Path) -> Path:
     scored=f"{summary['scored_frames']:,}",
     frames=counted(summary["frames"], "frame"),
     facts=_facts(summary),
-    metrics="".join(_metric(metric, found) for metric in summary["metrics"]),
+    metrics="".join(_card(METRICS[key], found) for key in summary["metrics"]),
     comparison=comparison.section(summary, name),
     protocol_name=escaped(summary["protocol"]["name"]),
     protocol=_definitions({_PROTOCOL[key]: summary["protocol"][key] for key in _PROTOCOL}),
@@ -68,15 +69,17 @@ def _resource(name: str) -> str:
 
 
 def _source_name(source: Mapping[str, Any]) -> str:
+  """Returns the name of the evaluated system in print."""
   match source["kind"]:
     case "model":
-      return published.NETWORKS.get(source["name"], source["name"])
+      return published.title(source["name"])
     case "maps":
       return f"Maps “{source['name']}”"
   return source["name"].capitalize()
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
+  """Lists what was evaluated on what, as markup."""
   source = summary["source"]
   facts = {source["kind"].capitalize(): source["path"] or source["name"]}
   if source["weights_sha256"]:
@@ -87,34 +90,36 @@ def _facts(summary: Mapping[str, Any]) -> str:
 
 
 def _definitions(items: Mapping[str, str]) -> str:
+  """Makes a list of terms and their definitions, as markup."""
   return "".join(
     f"<div><dt>{escaped(term)}</dt><dd>{escaped(definition)}</dd></div>"
     for term, definition in items.items()
   )
 
 
-def _metric(metric: str, found: results.Results) -> str:
-  """The card of a metric: score, distribution over frames, meaning."""
-  score, short, about = found.summary["scores"][metric], short_name(metric), meaning(metric)
-  direction = "higher is better" if about.good == "↑" else "lower is better"
-  chart = histogram.svg(found.values[metric], score["mean"], f"{short} of single frames")
+def _card(metric: Metric, found: results.Results) -> str:
+  """Makes the card of a metric: its score, its distribution over frames, and its meaning."""
+  score = found.summary["scores"][metric.key]
+  direction = "higher is better" if metric.higher_is_better else "lower is better"
+  title = f"{metric.title} of single frames"
+  chart = histogram.svg(found.values[metric.key], score["mean"], title)
   return (
-    f'<article class="metric"><h3>{short} <small>{about.good} {direction}</small></h3>'
-    f'<p class="name">{about.name}</p><p class="value">{rounded(score["mean"])}</p>{chart}'
-    f'<p class="meaning">{about.text}</p>'
+    f'<article class="metric"><h3>{metric.title} <small>{arrow(metric)} {direction}</small></h3>'
+    f'<p class="name">{metric.name}</p><p class="value">{rounded(score["mean"])}</p>{chart}'
+    f'<p class="meaning">{metric.meaning}</p>'
     f'<p class="count">{counted(score["count"], "frame")}, {score["dropped"]:,} dropped</p>'
     "</article>"
   )
 
 
 def _videos(summary: Mapping[str, Any]) -> str:
-  """The table of all videos, which the page's script sorts."""
+  """Makes the table of all videos, which the page's script sorts."""
   metrics, videos = summary["metrics"], summary["videos"]
   ranges = {}
   for metric in metrics:
     known = [score for video in videos if (score := video["scores"][metric]) is not None]
     ranges[metric] = min(known, default=0), max(known, default=0)
-  columns = ["#", "Video", "Frames", *map(short_name, metrics), "Dropped"]
+  columns = ["#", "Video", "Frames", *(METRICS[key].title for key in metrics), "Dropped"]
   heads = "".join(
     f'<th scope="col"{kind}><button type="button">{column}</button></th>'
     for column in columns
@@ -137,7 +142,7 @@ def _videos(summary: Mapping[str, Any]) -> str:
 
 
 def _bar(value: float | None, low: float, high: float) -> str:
-  """A cell with a bar that is full at the column's highest value and gone at its lowest."""
+  """Makes a cell with a bar, full at the column's highest value and empty at its lowest."""
   if value is None:
     return f'<td data-value="">{rounded(value)}</td>'
   share = 100 * (value - low) / (high - low) if high > low else 100

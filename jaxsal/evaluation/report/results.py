@@ -1,4 +1,4 @@
-"""What an evaluation left behind, read for the report."""
+"""Reads the results of an evaluation for its report."""
 
 import collections
 import dataclasses
@@ -18,12 +18,12 @@ FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-  """An evaluation.
+  """The results of an evaluation.
 
   Attributes:
-    summary: the content of `scores.json`.
-    files: of the scores of each video.
-    values: metric -> its value for every scored frame [n], NaN where it was dropped.
+    summary: content of `scores.json`.
+    files: file with the scores of each video.
+    values: values of each metric for all scored frames [n], by key; NaN where a frame was dropped.
   """
 
   summary: dict[str, Any]
@@ -31,20 +31,27 @@ class Results:
   values: dict[str, np.ndarray]
 
   def example(self, number: int) -> "Example | None":
-    """The example of the video at position `number`; None if none was stored."""
-    with np.load(self.files[number]) as arrays:
+    """Reads the example of the video at position `number`; returns None if none was stored."""
+    path = self.files[number]
+
+    def picture(name: str, flags: int) -> np.ndarray:
+      image = cv2.imdecode(arrays[f"example_{name}"], flags)
+      if image is None:
+        raise UserError(f"{path}: a picture cannot be decoded. Evaluate again, to another --out.")
+      return image
+
+    def coloured(name: str) -> np.ndarray:
+      return cv2.applyColorMap(picture(name, cv2.IMREAD_GRAYSCALE), cv2.COLORMAP_INFERNO)
+
+    with np.load(path) as arrays:
       if "example_frame" not in arrays:
         return None
       position = int(arrays["example"])
-      density, prediction = (
-        cv2.applyColorMap(cv2.imdecode(arrays[name], cv2.IMREAD_GRAYSCALE), cv2.COLORMAP_INFERNO)
-        for name in ("example_density", "example_prediction")
-      )
       return Example(
         number=int(arrays["frame"][position]),
-        frame=cv2.imdecode(arrays["example_frame"], cv2.IMREAD_COLOR),
-        density=density,
-        prediction=prediction,
+        frame=picture("frame", cv2.IMREAD_COLOR),
+        density=coloured("density"),
+        prediction=coloured("prediction"),
         fixations=arrays["example_fixations"],
         scores={metric: float(arrays[metric][position]) for metric in self.summary["metrics"]},
       )
@@ -52,14 +59,15 @@ class Results:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """A frame of a video and its maps.
+  """A frame of a video, with its maps.
 
   Attributes:
-    number: of the frame in its video.
-    frame, density, prediction: images of one size, the maps in the colours of inferno: uint8
-      [h, w, 3] in B, G, R.
+    number: number of the frame in its video.
+    frame: the frame: uint8 [h, w, 3] in B, G, R.
+    density: the ground truth, of the same size, in the colours of inferno.
+    prediction: the prediction, of the same size, in the colours of inferno.
     fixations: (x, y) in pixels of the images, float [n, 2].
-    scores: metric -> value; NaN where it was dropped.
+    scores: value of each metric, by key; NaN where the frame was dropped.
   """
 
   number: int
@@ -71,7 +79,7 @@ class Example:
 
 
 def read_summary(out: Path) -> dict[str, Any]:
-  """The content of `scores.json`.
+  """Reads `scores.json` in the folder of an evaluation.
 
   Raises:
     UserError: `out` holds no finished evaluation, or one in another format.
@@ -79,7 +87,7 @@ def read_summary(out: Path) -> dict[str, Any]:
   path = out / "scores.json"
   if not path.is_file():
     raise UserError(f"{path}: no such file. `jaxsal evaluate --out={out}` writes it at its end.")
-  summary = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)  # NaN is no value
+  summary = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)  # NaN: None
   if summary.get("format") != FORMAT:
     raise UserError(
       f"{path}: format {summary.get('format')!r}, and this version reads format {FORMAT}. Evaluate "
@@ -89,7 +97,7 @@ def read_summary(out: Path) -> dict[str, Any]:
 
 
 def read(out: Path) -> Results:
-  """Reads `scores.json` and the values per frame.
+  """Reads `scores.json` and the values of all frames in the folder of an evaluation.
 
   Raises:
     UserError: `out` holds no finished evaluation, or one in another format.
@@ -107,7 +115,7 @@ def read(out: Path) -> Results:
 
 
 def _files(out: Path, videos: Sequence[Mapping[str, Any]]) -> list[Path]:
-  """Where each video's scores lie: each split of a cross-validation has a folder of its own."""
+  """Returns the file of each video; every fold of a cross-validation has a folder of its own."""
   numbers: collections.Counter[str] = collections.Counter()
   paths = []
   for video in videos:

@@ -1,1 +1,1 @@
-"""AVE: 150 videos of DIEM and Coutrot 1 and 2, in three categories."""
+"""AVE: 150 videos of DIEM, Coutrot 1 and Coutrot 2, in three categories."""

@@ -8,7 +8,7 @@ from jaxsal.tfds_builders.stavis import Row
 from jaxsal.tfds_builders.video_builder import Register
 
 _CATEGORIES = ("nature", "social events", "miscellaneous")
-# The databases that its videos are of, and their fold lists that name every video.
+# The databases of AVE's videos, and the fold lists that together name all videos of a database.
 _FOLDS = {
   "DIEM": ("train", "test"),
   "Coutrot_db1": ("train_1", "test_1"),
@@ -17,26 +17,27 @@ _FOLDS = {
 
 
 class Builder(stavis.StavisBuilder):
-  """AVE (Tavakoli et al., arXiv:1905.10693), from the distribution of STAViS.
+  """Builds AVE (Tavakoli et al., arXiv:1905.10693) from the distribution by STAViS's authors.
 
-  Which video is where, and of which category, say three lists that you add to the fold lists,
-  `AVE_list_train.txt`, `AVE_list_validation.txt` and `AVE_list_test.txt`, a line per video with its
-  database there, its name and its category:
+  Three lists that you add to the fold lists, `AVE_list_train.txt`, `AVE_list_validation.txt` and
+  `AVE_list_test.txt`, give the split and the category of each video. They have one line per video
+  with its database, its name and its category:
 
       Coutrot_db1 clip12 social events
 
-  Here a video is called Coutrot_db1_clip12, for both databases of Coutrot have a clip12.
+  This video is stored as Coutrot_db1_clip12, because both databases of Coutrot have a clip12.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     stavis.StavisBuilder.MANUAL_DOWNLOAD_INSTRUCTIONS
     + """
-  Add the lists of AVE, `fold_lists/AVE_list_train.txt`, `.._validation.txt` and `.._test.txt`, with
-  lines "DATABASE VIDEO CATEGORY", as in "Coutrot_db1 clip12 social events".
+  Add the lists of AVE, `fold_lists/AVE_list_train.txt`, `AVE_list_validation.txt` and
+  `AVE_list_test.txt`, with lines "DATABASE VIDEO CATEGORY", as in "Coutrot_db1 clip12 social
+  events".
   """
   )
   HOMEPAGE = "https://arxiv.org/abs/1905.10693"
-  DESCRIPTION = "150 videos of DIEM and Coutrot 1 and 2: nature, social events, miscellaneous."
+  DESCRIPTION = "150 videos of DIEM, Coutrot 1 and Coutrot 2: nature, social events, miscellaneous."
   CITATION = (
     "H. R. Tavakoli, A. Borji, E. Rahtu, J. Kannala. DAVE: A Deep Audio-Visual Embedding for"
     " Dynamic Saliency Prediction. arXiv:1905.10693, 2019."
@@ -64,8 +65,8 @@ class Builder(stavis.StavisBuilder):
         category = category.lower()
         if (database, name) not in rows or category not in _CATEGORIES:
           problems.append(
-            f'{place}: {line!r} must be "DATABASE VIDEO CATEGORY", a video in the fold lists of'
-            f" {', '.join(_FOLDS)} and one of {', '.join(_CATEGORIES)}"
+            f'{place}: {line!r} must be "DATABASE VIDEO CATEGORY", with a video in the fold lists'
+            f" of {', '.join(_FOLDS)} and one of the categories {', '.join(_CATEGORIES)}"
           )
           continue
         title = f"{database}_{name}"
@@ -74,5 +75,5 @@ class Builder(stavis.StavisBuilder):
         if recording is not None:
           recordings.append(recording)
           categories[title] = category
-    self.info.metadata["categories"] = categories
+    self.metadata["categories"] = categories
     return found

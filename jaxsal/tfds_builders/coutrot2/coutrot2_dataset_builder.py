@@ -5,7 +5,7 @@ from jaxsal.tfds_builders.video_builder import Register
 
 
 class Builder(stavis.StavisBuilder):
-  """Coutrot 2 in the distribution of STAViS: splits `train_1`, `test_1`, .. `test_3`."""
+  """Builds Coutrot 2 from STAViS's authors' files: splits `train_1`, `test_1`, .. `test_3`."""
 
   DATABASE = "Coutrot_db2"
   HOMEPAGE = "http://cvsp.cs.ntua.gr/research/stavis"

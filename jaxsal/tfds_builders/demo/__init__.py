@@ -1,1 +1,1 @@
-"""The demo set: simulated observers follow what moves and what appears."""
+"""The demo set: simulated observers look at objects that move or appear."""

@@ -1,4 +1,4 @@
-"""TFDS builder of the demo set: `tfds build tfds_builders/demo`."""
+"""TFDS builder of the demo set: `jaxsal prepare demo`."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -14,10 +14,11 @@ from jaxsal.tfds_builders.demo.scene import Scene, Simulation, make_scene, rende
 _DESCRIPTION = """
 Synthetic videos with simulated observers, for trying out and testing video saliency models.
 
-Several similar, textured objects stand still; now and then one moves, or a new one appears. That is
-where the observers look, after a latency and with an error, until it stops. Neither a single frame
-nor a preference for the centre tells where that is. The density that the gaze was drawn from is
-known exactly (feature `exact`; no observer enters it) and bounds what a model can reach.
+Several similar, textured objects rest; now and then one moves, or a new one appears. The observers
+look at it, after a latency and with an error, until it stops. Neither a single frame nor a
+preference for the centre tells which object it is. The density that the gaze was drawn from is
+known exactly (feature `exact`, which does not depend on the observers) and bounds the scores that a
+model can reach.
 """
 
 _SEED = 7
@@ -31,8 +32,9 @@ class DemoConfig(tfds.core.BuilderConfig):
   Attributes:
     videos: number of videos in train, validation and test.
     frames: least and greatest number of frames of a video.
-    short: the same for every eighth video, shorter than the windows of the networks.
-    simulation: what the scenes and the observers are made of.
+    short: least and greatest number of frames of every eighth video, which is shorter than the
+      windows of the networks.
+    simulation: parameters of the scenes and the observers.
   """
 
   videos: tuple[int, int, int] = (96, 16, 16)
@@ -42,7 +44,7 @@ class DemoConfig(tfds.core.BuilderConfig):
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-  """Simulated observers follow what moves and what appears."""
+  """Builds videos in which simulated observers look at objects that move or appear."""
 
   DESCRIPTION = _DESCRIPTION
   EXTRA_FEATURES: ClassVar[dict[str, tfds.features.FeatureConnector]] = {}
@@ -65,22 +67,31 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   ]
 
   def __init__(self, *, file_format: str | None = None, **kwargs: Any) -> None:
-    """As every TFDS builder, but the files are ArrayRecord unless another format is named."""
+    """Makes a builder that writes ArrayRecord files unless another format is named."""
     super().__init__(file_format=file_format or records.FILE_FORMAT, **kwargs)
 
+  @property
+  def demo_config(self) -> DemoConfig:
+    """The chosen configuration."""
+    config = self.builder_config
+    assert isinstance(config, DemoConfig)
+    return config
+
   def _info(self) -> tfds.core.DatasetInfo:
-    sim = self.builder_config.simulation
+    sim = self.demo_config.simulation
     return tfds.core.DatasetInfo(
       builder=self,
       description=self.DESCRIPTION,
       features=records.features(
         sim.height,
         sim.width,
-        exact=records.map_feature(
-          sim.height, sim.width, np.uint16, doc="The density that the gaze was drawn from."
-        ),
-        gaze=records.gaze_feature(),
-        **self.EXTRA_FEATURES,
+        extra={
+          "exact": records.map_feature(
+            sim.height, sim.width, np.uint16, doc="The density that the gaze was drawn from."
+          ),
+          "gaze": records.gaze_feature(),
+          **self.EXTRA_FEATURES,
+        },
       ),
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict(
@@ -93,7 +104,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     )
 
   def _videos(self, split: str) -> list[dict[str, Any]]:
-    config, number = self.builder_config, _SPLITS.index(split)
+    config, number = self.demo_config, _SPLITS.index(split)
     rng = np.random.default_rng([_SEED, number])
     videos = []
     for i in range(config.videos[number]):
@@ -120,21 +131,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def _simulate(
     self, video: int, row: dict[str, Any], rng: np.random.Generator
   ) -> Iterator[dict[str, Any]]:
-    """The records of a video, from its row in the table of videos."""
-    scene = make_scene(self.builder_config.simulation, row["frames"], rng)
+    """Yields the records of a video.
+
+    Args:
+      video: number of the video within its split.
+      row: the video's row in the table of videos.
+      rng: the video's source of randomness.
+    """
+    scene = make_scene(self.demo_config.simulation, row["frames"], rng)
     return simulate(scene, video, rng)
 
 
 def video_rng(split: str, video: int) -> np.random.Generator:
-  """What a video's scene is drawn with, by `make_scene`, and then the rest of it."""
+  """Returns the source of randomness of a video: first of its scene, then of all else."""
   return np.random.default_rng([_SEED, _SPLITS.index(split), video])
 
 
 def simulate(scene: Scene, video: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
-  """The records of one video.
+  """Yields the records of one video.
 
   Args:
-    scene: what is seen.
+    scene: the objects that are seen.
     video: number of the video within its split.
     rng: source of randomness.
   """
@@ -142,7 +159,7 @@ def simulate(scene: Scene, video: int, rng: np.random.Generator) -> Iterator[dic
   images = render(scene, rng)
   exact = observers.exact_density(scene)
   gaze = observers.observe(scene, sim.observers, rng)
-  if video % 4 == 0:  # as with real eye trackers, some recordings start a frame late
+  if video % 4 == 0:  # Some recordings start a frame late, as those of real eye trackers do.
     gaze[:, 0] = np.nan
   for index, image in enumerate(images):
     (seen,) = np.nonzero(~np.isnan(gaze[:, index, 0]))

@@ -1,14 +1,14 @@
 """Observers of the demo set, and the exact density that their gaze is drawn from.
 
-At every frame attention is shared out between the objects, the centre of the frame and the frame
-as a whole, in proportion to their salience. Each observer sees it with a latency of their own.
-Whoever looks at an object follows it, off its centre by a Gaussian error that stays the same during
-a fixation.
+At every frame, attention is divided between the objects, the centre of the frame and the frame as a
+whole, in proportion to their salience. Each observer reacts with a latency of their own. An
+observer who looks at an object follows it, off its centre by a Gaussian error that is constant
+during a fixation.
 
-For each fixation an observer keeps one uniform number, and looks at the target whose interval of
-the cumulated shares holds it. So they stay with an object while its share lasts and leave it when
-another one starts to move, and yet at every single frame the shares are met exactly. Gaze that
-falls outside the frame is lost, which leaves the exact density cut at the border.
+For each fixation an observer draws one uniform number, and looks at the target whose interval of
+the cumulated shares contains it. The observer thus stays with an object while its share lasts and
+leaves it when another one starts to move; still, the shares hold exactly at every single frame.
+Gaze that falls outside the frame is lost, so the exact density is cut at the border.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from jaxsal.tfds_builders.demo.scene import Scene
 
 
 def attention(scene: Scene) -> np.ndarray:
-  """Shares of attention, without latency: float64 [k + 2, lead + t], columns that sum to one.
+  """Returns the shares of attention, without latency: float64 [k + 2, lead + t].
 
-  The rows are the k objects, the centre and the whole frame.
+  The rows are the k objects, the centre and the whole frame. Each column sums to 1.
   """
   sim = scene.simulation
   objects = np.where(scene.visible, sim.still + scene.salience, 0)
@@ -29,20 +29,21 @@ def attention(scene: Scene) -> np.ndarray:
 
 
 def exact_density(scene: Scene) -> np.ndarray:
-  """The density of gaze at every frame: float64 [t, h, w], maps that sum to one."""
+  """Returns the density of gaze at every frame: float64 [t, h, w], each frame with a sum of 1."""
   sim = scene.simulation
   shares = attention(scene)
   steps = np.arange(sim.lead, shares.shape[1])
-  shares = sum(p * shares[:, steps - lag] for lag, p in zip(sim.latency, sim.latency_share))
+  delayed = [p * shares[:, steps - lag] for lag, p in zip(sim.latency, sim.latency_share)]
+  shares = np.asarray(sum(delayed))
 
-  # Gaussians factor into columns and rows: [k, t, w] and [k, t, h].
+  # Gaussians are products of columns and rows: [k, t, w] and [k, t, h].
   position = scene.position[:, sim.lead :]
   columns = _gaussian(position[..., 0], sim.gaze_sigma, sim.width)
   rows = _gaussian(position[..., 1], sim.gaze_sigma, sim.height)
   density = np.einsum("kt,kth,ktw->thw", shares[:-2], rows, columns)
   centre = np.outer(
-    _gaussian(np.float64(sim.height / 2), sim.centre_sigma * sim.height, sim.height),
-    _gaussian(np.float64(sim.width / 2), sim.centre_sigma * sim.width, sim.width),
+    _gaussian(np.array(sim.height / 2), sim.centre_sigma * sim.height, sim.height),
+    _gaussian(np.array(sim.width / 2), sim.centre_sigma * sim.width, sim.width),
   )
   density += shares[-2, :, None, None] * centre
   density += shares[-1, :, None, None] / (sim.height * sim.width)
@@ -50,17 +51,17 @@ def exact_density(scene: Scene) -> np.ndarray:
 
 
 def _gaussian(mean: np.ndarray, sigma: float, length: int) -> np.ndarray:
-  """The normal density [..., length] in the middle of each pixel, whose width is one."""
+  """Returns the normal density [..., length] at the centres of pixels of width 1."""
   z = (np.arange(length) + 0.5 - mean[..., None]) / sigma
   return np.exp(-0.5 * z * z) / (sigma * np.sqrt(2 * np.pi))
 
 
 def observe(scene: Scene, observers: int, rng: np.random.Generator) -> np.ndarray:
-  """Gaze of observers drawn from `exact_density`.
+  """Draws the gaze of observers from `exact_density`.
 
   Args:
-    scene: what they look at.
-    observers: their number n.
+    scene: the objects that the observers look at.
+    observers: number n of observers.
     rng: source of randomness.
 
   Returns:
@@ -82,7 +83,7 @@ def observe(scene: Scene, observers: int, rng: np.random.Generator) -> np.ndarra
     anywhere = rng.random((count, 2))[fixation] * size
 
     seen = cumulated[:, sim.lead - latency : sim.lead - latency + frames]
-    target = (seen[:-1] <= choice).sum(axis=0)  # [t], a row of `attention`
+    target = (seen[:-1] <= choice).sum(axis=0)  # [t], rows of `attention`
     places = np.concatenate(
       [
         position + sim.gaze_sigma * error,
@@ -98,7 +99,7 @@ def observe(scene: Scene, observers: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _fixations(length: tuple[int, int], frames: int, rng: np.random.Generator) -> np.ndarray:
-  """The number of the fixation that each frame belongs to, int [frames]."""
+  """Draws lengths of fixations; returns the number of the fixation of each frame, int [frames]."""
   lengths = rng.integers(length[0], length[1] + 1, size=frames // length[0] + 2)
-  lengths[0] = rng.integers(1, lengths[0] + 1)  # the first one began before the video
+  lengths[0] = rng.integers(1, lengths[0] + 1)  # The first fixation began before the video.
   return np.repeat(np.arange(len(lengths)), lengths)[:frames]

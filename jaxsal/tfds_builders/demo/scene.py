@@ -1,8 +1,8 @@
-"""Scenes of the demo set: still, similar objects of which now and then one moves or appears.
+"""Scenes of the demo set: similar objects at rest, one of which now and then moves or appears.
 
-A video is a sequence of episodes. In an episode one object moves along a curve, or an object that
-was not there before appears and stays; then the next episode begins, sometimes before the last one
-ended. Nothing in a single frame tells which object that is.
+A video is a sequence of episodes. In an episode, one object moves along a curve, or a new object
+appears and stays. The next episode sometimes begins before the last one has ended. Nothing in a
+single frame tells which object moves or is new.
 """
 
 import dataclasses
@@ -13,33 +13,33 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulation:
-  """What a scene and its observers are made of. Lengths in pixels, times in frames.
+  """Parameters of a scene and its observers. Lengths are in pixels, times in frames.
 
   Attributes:
-    height, width: of the frames.
+    height, width: size of the frames.
     fps: frames per second.
     objects: least and greatest number of objects in a video.
-    identical: whether the objects of a video are copies of one another, not only similar.
-    hidden: number of them that are not there at first and appear later.
+    identical: whether the objects of a video are copies of one another instead of only similar.
+    hidden: number of objects that are hidden at first and may appear later.
     radius: least and greatest radius of an object.
     speed: least and greatest speed of a moving object, in pixels per frame.
     episode: least and greatest length of a movement.
-    onset_share: share of the episodes in which an object appears, while some are hidden.
-    onset: how long an object is new.
-    gap: least and greatest pause between episodes; negative: they overlap.
-    release: time constant of the decay of salience once an object has stopped or is no longer new.
+    onset_share: share of the episodes in which an object appears, while some objects are hidden.
+    onset: time for which an object counts as new.
+    gap: least and greatest pause between episodes; episodes overlap if it is negative.
+    release: time constant of the decay of salience when an object has stopped or is no longer new.
     noise: standard deviation of the sensor noise, in grey levels of 255.
     flicker: standard deviation of the brightness of a whole frame, in grey levels of 255.
-    still: salience of an object that stands still; 1 is that of one that moves.
+    still: salience of an object at rest; that of a moving object is 1.
     centre: salience of the centre of the frame.
     uniform: salience of the whole frame.
-    centre_sigma: of the Gaussian at the centre, as a share of height and width.
-    gaze_sigma: of the Gaussian around the centre of the object that is looked at.
-    latency: an observer's possible latencies.
-    latency_share: their probabilities.
+    centre_sigma: standard deviation of the Gaussian at the centre, as a share of height and width.
+    gaze_sigma: standard deviation of the gaze around the centre of the object.
+    latency: possible latencies of an observer.
+    latency_share: probabilities of the latencies.
     fixation: least and greatest length of a fixation.
     observers: number of observers of a video.
-    blur_sigma: of the Gaussian that makes a density map of the fixations.
+    blur_sigma: standard deviation of the Gaussian that makes the density from the fixations.
   """
 
   height: int = 96
@@ -70,23 +70,24 @@ class Simulation:
 
   @property
   def size(self) -> tuple[int, int]:
+    """Height and width of the frames."""
     return self.height, self.width
 
   @property
   def lead(self) -> int:
-    """Frames of the scene that precede the video, so that its first gaze has a past."""
+    """Number of frames of the scene before the video; the gaze at its first frame needs a past."""
     return max(self.latency) + self.episode[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """Where k objects are and how much they attract, from `lead` frames before the video on.
+  """Positions and salience of k objects, from `lead` frames before the video on.
 
   Attributes:
-    simulation: what the scene was made with.
+    simulation: the parameters of the scene.
     position: float64 [k, lead + t, 2], (x, y) of the centres in pixels.
     visible: bool [k, lead + t].
-    salience: float64 [k, lead + t], 1 while an object moves or is new, decaying to 0 afterwards.
+    salience: float64 [k, lead + t], 1 while an object moves or is new; it decays to 0 afterwards.
     radius: float64 [k], in pixels.
   """
 
@@ -101,7 +102,7 @@ def make_scene(simulation: Simulation, frames: int, rng: np.random.Generator) ->
   """Draws a scene for a video of `frames` frames."""
   sim = simulation
   stop = sim.lead + frames
-  steps = stop + sim.episode[1]  # room for the last movement to end after the video
+  steps = stop + sim.episode[1]  # The last movement may end after the video.
   count = int(rng.integers(sim.objects[0], sim.objects[1] + 1))
   radius = rng.uniform(*sim.radius, size=count)
   position = np.repeat(_places(sim, radius, rng)[:, None], steps, axis=1)
@@ -129,7 +130,7 @@ def make_scene(simulation: Simulation, frames: int, rng: np.random.Generator) ->
 
 
 def _places(sim: Simulation, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Centres [k, 2], uniform over the frame but apart from each other."""
+  """Draws centres [k, 2], uniform over the frame but apart from each other."""
   places = np.zeros((len(radius), 2))
   for k, r in enumerate(radius):
     for _ in range(100):
@@ -150,7 +151,7 @@ def _path(
   end: int,
   rng: np.random.Generator,
 ) -> np.ndarray:
-  """A curve [end - start, 2] for object k that stays in the frame and keeps clear of the others."""
+  """Draws a curve [end - start, 2] for object k, inside the frame and clear of the others."""
   candidates, steps = 48, np.arange(1, end - start + 1)
   speed = rng.uniform(*sim.speed, size=(candidates, 1))
   heading = rng.uniform(0, 2 * np.pi, size=(candidates, 1))
@@ -169,7 +170,7 @@ def _path(
 
 
 def fading(active: np.ndarray, release: float) -> np.ndarray:
-  """1 where an object is active [k, t], decaying exponentially afterwards."""
+  """Returns salience [k, t]: 1 while an object is active, then an exponential decay."""
   salience = active.astype(float)
   decay = np.exp(-1 / release)
   for t in range(1, active.shape[1]):
@@ -178,7 +179,7 @@ def fading(active: np.ndarray, release: float) -> np.ndarray:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-  """The frames of the video, uint8 [t, h, w, 3] in RGB."""
+  """Renders the frames of the video: RGB uint8 [t, h, w, 3]."""
   sim = scene.simulation
   middle = rng.uniform(95, 145, size=3)
   background = _texture(sim.size, (24, 12, 6), middle + rng.uniform(-35, 35, size=(3, 3)), rng)
@@ -206,7 +207,7 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 def _texture(
   size: tuple[int, int], grains: tuple[int, ...], colours: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-  """Noise of several grain sizes between colours [c, 3] -> float32 [h, w, 3]."""
+  """Draws noise of several grain sizes that mixes colours [c, 3]: float32 [h, w, 3]."""
   height, width = size
   weights = np.zeros((height, width, len(colours)), np.float32)
   for grain in grains:
@@ -219,7 +220,7 @@ def _texture(
 
 
 def _sprite(radius: float, colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """A striped patch with soft edges, premultiplied colour and alpha: float32 [s, s, 4]."""
+  """Draws a striped patch with soft edges: premultiplied colour and alpha, float32 [s, s, 4]."""
   half = int(np.ceil(radius)) + 2
   y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
   angle = rng.uniform(0, np.pi)
@@ -235,10 +236,10 @@ def _sprite(radius: float, colours: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _paste(canvas: np.ndarray, sprite: np.ndarray, centre: np.ndarray) -> None:
-  """Draws a sprite on the canvas [h, w, 3], to a fraction of a pixel."""
+  """Draws a sprite on the canvas [h, w, 3], placed to a fraction of a pixel."""
   height, width = canvas.shape[:2]
   side = len(sprite)
-  # The middle of the middle pixel is the sprite's centre; pixel i covers [i, i + 1).
+  # The sprite's centre is the centre of its middle pixel; pixel i covers [i, i + 1).
   corner = centre - side / 2
   whole = np.floor(corner).astype(int)
   fraction = corner - whole

@@ -1,1 +1,1 @@
-"""The demo set with sound: two identical objects, and a tone that says which one is looked at."""
+"""The demo set with sound: a tone tells which of two identical objects is looked at."""

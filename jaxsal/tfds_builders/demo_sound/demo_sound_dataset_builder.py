@@ -1,4 +1,4 @@
-"""TFDS builder of the demo set with sound: `tfds build tfds_builders/demo_sound`."""
+"""TFDS builder of the demo set with sound: `jaxsal prepare demo_sound`."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ _SIMULATION = {
 
 
 class Builder(demo.Builder):
-  """Simulated observers look at the one of two identical objects that is heard."""
+  """Builds videos in which simulated observers look at the object, of two, that is heard."""
 
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (the name and the type are TFDS's)
@@ -45,9 +45,9 @@ class Builder(demo.Builder):
   DESCRIPTION = """
   Synthetic videos with sound and simulated observers, for trying out audio-visual saliency models.
 
-  Two identical objects stand still, one above the other, and take turns to be heard: the upper one
-  with a high tone, the lower one with a low tone. The observers look at the one that is heard,
-  after a latency and with an error. Without the sound a model can know the two places, not which of
+  Two identical objects rest, one above the other, and are heard in turn: the upper one with a high
+  tone, the lower one with a low tone. The observers look at the one that is heard, after a latency
+  and with an error. Without the sound a model can find the two places, but cannot choose between
   them. The density that the gaze was drawn from is known exactly (feature `exact`).
   """
   EXTRA_FEATURES: ClassVar = {"audio": records.sound_feature()}
@@ -55,7 +55,7 @@ class Builder(demo.Builder):
   def _simulate(
     self, video: int, row: dict[str, Any], rng: np.random.Generator
   ) -> Iterator[dict[str, Any]]:
-    sim = self.builder_config.simulation
+    sim = self.demo_config.simulation
     scene, heard = speakers.make_scene(sim, row["frames"], rng)
     sound = speakers.sound(heard[:, sim.lead :], sim.fps, rng)
     for index, record in enumerate(demo.simulate(scene, video, rng)):

@@ -1,8 +1,8 @@
-"""Scenes of the demo set with sound: a high one and a low one of two identical objects, in turn.
+"""Scenes of the demo set with sound: two identical objects that are heard in turn.
 
-The two stand still, one in the upper half of the frame and one in the lower. A high tone belongs to
-the upper one, a low tone to the lower one, and the observers look at the one that is heard. Nothing
-in the frames tells which that is.
+The objects rest, one in the upper half of the frame and one in the lower half. The upper object has
+a high tone, the lower one a low tone, and the observers look at the one that is heard. Nothing in
+the frames tells which one that is.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from jaxsal.data.waveforms import SAMPLE_RATE
 from jaxsal.tfds_builders.demo.scene import Scene, Simulation, fading
 
-TONES = (1200.0, 300.0)  # Hz, of the upper and of the lower object
+TONES = (1200.0, 300.0)  # in Hz, for the upper and the lower object
 _AMPLITUDE = 0.3
 _HISS = 0.003
 _OVERTONES = (1.0, 0.5, 0.25)
@@ -23,7 +23,7 @@ def make_scene(
   """Draws a scene for a video of `frames` frames.
 
   Returns:
-    The scene, and bool [2, lead + frames]: when the upper and the lower object are heard.
+    The scene, and bool [2, lead + frames]: whether the upper and the lower object are heard.
   """
   sim = simulation
   stop = sim.lead + frames
@@ -46,11 +46,11 @@ def make_scene(
 
 
 def sound(heard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
-  """The sound track of a video, int16 [n] at SAMPLE_RATE.
+  """Makes the sound of a video: int16 [n] at SAMPLE_RATE.
 
   Args:
-    heard: bool [2, t], when the upper and the lower object are heard; frame i is shown from
-      i / fps on.
+    heard: bool [2, t], whether the upper and the lower object are heard; frame i is shown from
+      i / fps seconds on.
     fps: frames per second.
     rng: source of randomness.
   """

@@ -9,19 +9,20 @@ from jaxsal.tfds_builders.annotations import Recording
 from jaxsal.tfds_builders.video_builder import Register
 
 _FPS = 30.0
-# Numbers of the first and the last video of each split.
+# The numbers of the first and the last video of each split.
 _SPLITS = {"train": (1, 600), "validation": (601, 700), "test": (701, 1000)}
 
 
 class Builder(video_builder.VideoBuilder):
-  """Dynamic Human Fixation 1K (Wang et al., CVPR 2018), as its authors distribute it.
+  """Builds Dynamic Human Fixation 1K (Wang et al., CVPR 2018) from its authors' files.
 
       video/001.AVI                      1000 videos of 640 x 360 pixels, 30 frames a second
       annotation/0001/maps/0001.png      density
       annotation/0001/fixation/0001.png  fixations, binary; or fixation/maps/0001.mat, variable I
-      exportdata_train/P001/P001_Trail0001.txt   raw gaze of observer 1 in video 1, if there
+      exportdata_train/P001/P001_Trail0001.txt   raw gaze of observer 1 in video 1 (optional)
 
-  Frames may also be extracted, as annotation/0001/images/0001.png or video/0001/0001.png.
+  Extracted frames may replace the videos, as annotation/0001/images/0001.png or
+  video/0001/0001.png.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = """
@@ -71,6 +72,7 @@ class Builder(video_builder.VideoBuilder):
 
 
 def _unannotated(name: str, images: pathlib.Path, problems: list[str]) -> Recording | None:
+  """Finds a video without annotation; returns None if its frames cannot be counted."""
   try:
     if images.is_dir():
       frames = len(annotations.files(images, ".png", ".jpg"))

@@ -8,12 +8,13 @@ from jaxsal.tfds_builders.video_builder import Register
 
 
 class Builder(stavis.StavisBuilder):
-  """DIEM in the distribution of STAViS: splits `train` and `test`.
+  """Builds DIEM from STAViS's authors' files: splits `train` and `test`.
 
-  `train_1`, `test_1`, .. `test_3` are the same, for the folds of all six sets together.
+  `train_1`, `train_2` and `train_3` equal `train`, and `test_1`, `test_2` and `test_3` equal
+  `test`, so that the folds of all six sets open by the same names.
 
-  And `meta`, the frames of DIEM-Meta, if the folder has fold_lists/DIEM_meta.csv, in the format of
-  `tfds_builders.frame_lists`, with the names of the videos and the frames of this distribution.
+  If the folder has fold_lists/DIEM_meta.csv, in the format of `tfds_builders.frame_lists` and with
+  the names of this distribution, its frames (DIEM-Meta) open as the split `meta`.
   """
 
   DATABASE = "DIEM"

@@ -5,7 +5,9 @@ from jaxsal.tfds_builders.video_builder import Register
 
 
 class Builder(video_builder.FolderBuilder):
-  """Hollywood-2 with eye tracking (Mathe and Sminchisescu, PAMI 2015), in DHF1K's authors' copy.
+  """Builds Hollywood-2 with eye tracking (Mathe and Sminchisescu, PAMI 2015).
+
+  The files are those that DHF1K's authors distribute:
 
       training/actioncliptrain00001_1/images/actioncliptrain00001_00001.png
                                      /maps/actioncliptrain00001_00001.png
@@ -13,13 +15,13 @@ class Builder(video_builder.FolderBuilder):
                                      (or fixation/maps/actioncliptrain00001_00001.mat)
       testing/actioncliptest00001_1/...
 
-  A folder is a shot, and a video here; file numbers begin anywhere. Shots are short: 1613 of the
-  3558 for testing have fewer than 32 frames.
+  Each folder holds one shot, which is stored as a video. File numbers begin anywhere. Shots are
+  short: 1613 of the 3558 shots for testing have fewer than 32 frames.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = """
-  Fetch Hollywood-2 as the authors of DHF1K distribute it, github.com/wenguanwang/DHF1K, and
-  unpack it into one folder, with `training/` and `testing/` in it.
+  Fetch Hollywood-2 from the authors of DHF1K, github.com/wenguanwang/DHF1K, and unpack it into one
+  folder, with `training/` and `testing/` in it.
   """
   HOMEPAGE = "https://github.com/wenguanwang/DHF1K"
   DESCRIPTION = "Shots of films, watched by 19 observers, most of whom had an action to recognise."
@@ -27,10 +29,10 @@ class Builder(video_builder.FolderBuilder):
     "S. Mathe, C. Sminchisescu. Actions in the Eye: Dynamic Gaze Datasets and Learnt Saliency"
     " Models for Visual Recognition. PAMI 2015."
   )
-  # Shots. The films' videos are 747 and 884.
+  # The videos are shots, cut from 747 and 884 longer videos.
   REGISTER = {  # noqa: RUF012
     "train": Register(2699, 192_661),
     "test": Register(3558, 244_860),
   }
-  # The copy has no frame rate; films have 24 or 25 frames a second.
+  # The files do not tell the frame rate; films have 24 or 25 frames per second.
   FPS = 25.0

@@ -9,30 +9,31 @@ import numpy as np
 
 from jaxsal.data import transforms, video
 from jaxsal.errors import UserError
-from jaxsal.tfds_builders import annotations, frame_lists, records, video_builder
+from jaxsal.tfds_builders import annotations, frame_lists, gaze, records, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
 from jaxsal.tfds_builders.video_builder import Register
 
-# Names of the splits in namelist.mat, as they are spelt there.
+# The names of the splits in namelist.mat, in its own spelling.
 _SPLITS = {"train": "trainlist", "validation": "vaildlist", "test": "testlist"}
-# Published list of frames -> the split that it is of, and the list's name here.
+# For each published list of frames: its split, and the name by which it opens.
 _LISTS = {
   "mask-ledov-val.csv": ("validation", "meta_validation"),
   "mask-ledov-test.csv": ("test", "meta"),
 }
-# Of the Gaussians that make the densities, in pixels of the video: 2 degrees of 40 pixels, full
-# width at half maximum (the authors' make_gauss_masks4.m).
+# Standard deviation of the densities' Gaussians, in pixels of the video: their full width at half
+# maximum is 2 degrees of 40 pixels (the authors' make_gauss_masks4.m).
 _SIGMA = 2 * 40 / math.sqrt(8 * math.log(2))
 _COLUMNS = "subject, start (ms), duration (ms), x, y"
 
 
 class _Record(NamedTuple):
-  """What Data.mat says of a video.
+  """The contents of a video's Data.mat.
 
   Attributes:
-    frames, fps: number of frames, and frames per second.
+    frames: number of frames.
+    fps: frames per second.
     size: height and width, in pixels.
-    fixations: float64 [n, 5]: the columns above.
+    fixations: float64 [n, 5] with the columns `_COLUMNS`.
   """
 
   frames: int
@@ -42,28 +43,29 @@ class _Record(NamedTuple):
 
 
 class Builder(video_builder.VideoBuilder):
-  """The Large-scale Eye-tracking Database of Videos (Jiang et al., DeepVS, ECCV 2018).
+  """Builds the Large-scale Eye-tracking Database of Videos (Jiang et al., DeepVS, ECCV 2018).
 
       animal_bear04/animal_bear04.mp4   538 videos, of 1280 x 720 pixels at least
                    /Data.mat            `Data`: VideoFrames, VideoFrameRate, VideoSize (width,
                                         height), and fixdata, a row per fixation: subject, start and
                                         duration in milliseconds, x and y in pixels from 1 on
-      VideoNameList.mat                 `VideoNameList`: their names
-      namelist.mat                      `trainlist`, `vaildlist`, `testlist`: their numbers in it,
-                                        from 1 on
-      mask-ledov-val.csv,               the frames of LEDOV-Meta, if they are there (see
+      VideoNameList.mat                 `VideoNameList`: names of the videos
+      namelist.mat                      `trainlist`, `vaildlist`, `testlist`: numbers of the videos
+                                        in VideoNameList, from 1 on
+      mask-ledov-val.csv,               frames of LEDOV-Meta (optional, see
       mask-ledov-test.csv               `tfds_builders.frame_lists`); they open as the splits
                                         `meta_validation` and `meta`
 
-  Fixations become frames as in the authors' own evaluation (metrics/TestLEDOV.m): a frame's are
-  those that last while it is shown; of each subject all are left out before the first one that is
-  off the centre, where a mark was shown before the video. Densities are sums of Gaussians.
+  Fixations are assigned to frames as in the authors' evaluation (metrics/TestLEDOV.m): a frame has
+  the fixations that last while it is shown. A mark was shown in the centre before each video, so
+  the fixations of a subject count from the first one off the centre on. Densities are sums of
+  Gaussians.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = """
   Fetch LEDOV from its authors, github.com/remega/LEDOV-eye-tracking-database, and unpack it into
-  one folder, with a folder for each video in it; put VideoNameList.mat and namelist.mat of the same
-  place beside them. For LEDOV-Meta add mask-ledov-val.csv and mask-ledov-test.csv from
+  one folder, with a folder for each video in it. Add VideoNameList.mat and namelist.mat from the
+  same repository. For LEDOV-Meta add mask-ledov-val.csv and mask-ledov-test.csv from
   github.com/mtangemann/deepgazemr, folder meta-benchmark.
   """
   HOMEPAGE = "https://github.com/remega/LEDOV-eye-tracking-database"
@@ -81,7 +83,8 @@ class Builder(video_builder.VideoBuilder):
   GAZE = True
 
   def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
-    found, blur = {}, {}
+    found: dict[str, list[Recording]] = {}
+    blur = {}
     for split, names in _read_splits(folder).items():
       found[split] = []
       for name in names:
@@ -89,7 +92,7 @@ class Builder(video_builder.VideoBuilder):
         try:
           for path in (clip, data):
             if not path.exists():
-              raise UserError(f"{path} is missing")
+              raise UserError(f"{path} is missing.")
           about = _read_record(data)
         except UserError as error:
           problems.append(f"{name}: {error}")
@@ -106,7 +109,7 @@ class Builder(video_builder.VideoBuilder):
             gaze=(data,),
           )
         )
-    self.info.metadata["blur_sigma"] = blur
+    self.metadata["blur_sigma"] = blur
     return found
 
   def _lists(
@@ -119,32 +122,30 @@ class Builder(video_builder.VideoBuilder):
     }
 
   def _frames(self, recording: Recording) -> Iterator[Frame]:
-    about = _read_record(recording.fixations)
-    gaze = gaze_by_frame(about.fixations, about.frames, about.fps, about.size)
+    (data,) = recording.gaze
+    about = _read_record(data)
+    by_frame = gaze_by_frame(about.fixations, about.frames, about.fps, about.size)
     count = 0
     for image in video.read_frames(recording.images):
       annotations.check_size(image[..., 0], about.size, recording.images, "Data.VideoSize")
       if count < about.frames:
-        points = gaze[count]
-        yield Frame(image, None, density(points, about.size), None, points[:, :2], points)
+        yield gaze.annotate(image, by_frame[count], _SIGMA)
       count += 1
     if count != about.frames:
-      raise UserError(
-        f"{recording.images} has {count} frames, {recording.fixations} says {about.frames}"
-      )
+      raise UserError(f"{recording.images} has {count} frames, {data} says {about.frames}.")
 
 
 def _read_splits(folder: pathlib.Path) -> dict[str, list[str]]:
-  """The names of each split's videos.
+  """Reads the names of each split's videos.
 
   Raises:
-    UserError: the two lists are missing, or do not fit.
+    UserError: one of the two lists is missing, or they do not fit each other.
   """
   for name in ("VideoNameList.mat", "namelist.mat"):
     if not (folder / name).exists():
       raise UserError(
         f"{folder / name} is missing: it says which videos are for training."
-        f" {' '.join(Builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())}"
+        f" {video_builder.instructions(Builder)}"
       )
   (names,) = annotations.read_mat(folder / "VideoNameList.mat", "VideoNameList")
   names = np.atleast_1d(names)
@@ -155,32 +156,32 @@ def _read_splits(folder: pathlib.Path) -> dict[str, list[str]]:
     raise UserError(
       f"{folder / 'namelist.mat'} must name each of the {len(names)} videos of VideoNameList.mat"
       f" once, by a number from 1 on: it has {len(numbers)} numbers,"
-      f" {numbers.min()} to {numbers.max()}"
+      f" {numbers.min()} to {numbers.max()}."
     )
   return {split: [str(names[number - 1]) for number in of] for split, of in splits.items()}
 
 
 def _read_record(path: pathlib.Path) -> _Record:
-  """Reads Data.mat, and checks that its numbers can mean what they are taken for.
+  """Reads Data.mat and checks that its numbers are plausible.
 
   Raises:
-    UserError: they cannot.
+    UserError: numbers are missing, or too many fixations lie outside the video.
   """
   (data,) = annotations.read_mat(path, "Data")
   fields = ("VideoFrames", "VideoFrameRate", "VideoSize", "fixdata")
   lacking = [name for name in fields if not isinstance(data, dict) or name not in data]
   if lacking:
-    raise UserError(f"{path}: Data has no {', '.join(lacking)}")
+    raise UserError(f"{path}: Data has no {', '.join(lacking)}.")
   frames, fps, size, fixations = (np.asarray(data[name], np.float64) for name in fields)
   if frames.size != 1 or fps.size != 1 or size.size != 2 or not (frames >= 1 and fps > 0):
     raise UserError(
       f"{path}: Data must have one number of frames, one frame rate, and a width and height, all"
-      f" positive; it has {frames}, {fps}, {size}"
+      f" positive; it has {frames}, {fps}, {size}."
     )
   fixations = np.atleast_2d(fixations)
   if fixations.shape[-1] != 5:
     shape = " x ".join(map(str, fixations.shape))
-    raise UserError(f"{path}: fixdata must have 5 columns ({_COLUMNS}); it is {shape}")
+    raise UserError(f"{path}: fixdata must have 5 columns ({_COLUMNS}); it is {shape}.")
   width, height = size.astype(int).tolist()
   for what, fits in (
     ("start within the video", fixations[:, 1] <= 1000 * frames / fps),
@@ -189,7 +190,7 @@ def _read_record(path: pathlib.Path) -> _Record:
     if 2 * fits.sum() < len(fits):
       raise UserError(
         f"{path}: the columns of fixdata must be {_COLUMNS}, but of {len(fits)} fixations only"
-        f" {fits.sum()} {what} ({frames:.0f} frames of {width} x {height}, {fps:g} a second)"
+        f" {fits.sum()} {what} ({frames:.0f} frames of {width} x {height}, {fps:g} a second)."
       )
   return _Record(int(frames), float(fps), (height, width), fixations)
 
@@ -197,7 +198,7 @@ def _read_record(path: pathlib.Path) -> _Record:
 def gaze_by_frame(
   fixations: np.ndarray, frames: int, fps: float, size: tuple[int, int]
 ) -> list[np.ndarray]:
-  """Where each subject looked while each frame was shown.
+  """Assigns fixations to the frames that were shown meanwhile.
 
   Args:
     fixations: [n, 5]: subject, start and duration in milliseconds, x and y in pixels from 1 on.
@@ -206,7 +207,7 @@ def gaze_by_frame(
     size: height and width of the frames, in pixels.
 
   Returns:
-    Per frame, float32 [n, 3]: x and y in pixels from 0 on, and the subject.
+    One float32 [n, 3] per frame: x and y in pixels from 0 on, and the subject.
   """
   height, width = size
   fixations = fixations[np.isfinite(fixations).all(axis=1)]
@@ -214,7 +215,7 @@ def gaze_by_frame(
   inside = _inside(fixations, size)
   centre = round(height / 20)
   away = inside & (np.abs(x - width / 2) > centre) & (np.abs(y - height / 2) > centre)
-  # The first frame is shown from 0 to 1 / fps, ends included.
+  # The first frame is shown from 0 to 1 / fps, both ends included.
   first = np.maximum(np.ceil(start * fps / 1000), 1).astype(int) - 1
   last = np.minimum(np.ceil((start + duration) * fps / 1000), frames).astype(int) - 1
   found: list[list[tuple[float, float, float]]] = [[] for _ in range(frames)]
@@ -224,27 +225,13 @@ def gaze_by_frame(
       looking.add(subject[row])
     if inside[row] and subject[row] in looking:
       for frame in range(first[row], last[row] + 1):
-        # Pixel 1 of MATLAB is column 0, whose middle is 0.5.
+        # MATLAB's pixel 1 is column 0, whose centre is at 0.5.
         found[frame].append((x[row] - 0.5, y[row] - 0.5, subject[row]))
-  gaze = [np.float32(rows).reshape(-1, 3) for rows in found]
-  return [rows[transforms.inside(rows[:, :2], size)] for rows in gaze]
+  by_frame = [np.asarray(rows, np.float32).reshape(-1, 3) for rows in found]
+  return [rows[transforms.inside(rows[:, :2], size)] for rows in by_frame]
 
 
 def _inside(fixations: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Which fixations [n, 5] lie in the frame: bool [n]."""
+  """Returns which fixations [n, 5] lie in the frame: bool [n]."""
   *_, x, y = fixations.T
   return (x > 0) & (x < size[1]) & (y > 0) & (y < size[0])
-
-
-def density(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Sum of a Gaussian at each of the points [n, >= 2]: float32 [h, w].
-
-  A Gaussian is a product of a column and a row, and so their sum one of two matrices: on frames of
-  this size that is much quicker than a blur of so many pixels.
-  """
-  height, width = size
-  rows, columns = (
-    np.exp(-0.5 * ((np.arange(n) + 0.5 - place[:, None]) / _SIGMA) ** 2).astype(np.float32)
-    for n, place in ((height, points[:, 1]), (width, points[:, 0]))
-  )
-  return rows.T @ columns

@@ -13,23 +13,23 @@ from jaxsal.tfds_builders import annotations, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
 from jaxsal.tfds_builders.video_builder import Register, SizeConfig
 
-# Names of the splits in the release.
+# The names of the splits in the release.
 _SPLITS = {"train": "train", "validation": "val", "test": "test"}
-# Of the Gaussians that make the densities, in pixels of the images' 640 columns: the default of
-# `buildFixMap` in the authors' github.com/NUS-VIP/salicon-api.
+# Standard deviation of the Gaussians of the densities, in pixels of images 640 pixels wide: the
+# default of `buildFixMap` in the authors' github.com/NUS-VIP/salicon-api.
 _SIGMA, _WIDTH = 19.0, 640
 
 
 class Builder(video_builder.VideoBuilder):
-  """Saliency in Context (Jiang et al., CVPR 2015), the release of 2017.
+  """Builds Saliency in Context (Jiang et al., CVPR 2015), the release of 2017.
 
       images/train/COCO_train2014_000000000009.jpg     20,000 images of 640 x 480 pixels
       maps/train/COCO_train2014_000000000009.png       density
       fixations/train/COCO_train2014_000000000009.mat  `gaze`: a structure per observer, whose
                                                        `fixations` are [n, 2], (x, y) from 1 on
 
-  The same for `val`; the 5000 images of `test` have no annotation. Images may also lie in `images/`
-  itself. An image is a video of one frame.
+  The folders `val` have the same layout. The 5000 images of `test` have no annotation. The images
+  may also be directly in `images/`. An image is stored as a video of one frame.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = """
@@ -38,7 +38,7 @@ class Builder(video_builder.VideoBuilder):
   `maps/` in it.
   """
   HOMEPAGE = "http://salicon.net"
-  DESCRIPTION = "20,000 images of MS COCO; the gaze is that of a mouse that uncovers them."
+  DESCRIPTION = "20,000 images of MS COCO; the gaze is the position of a mouse that uncovers them."
   CITATION = "M. Jiang, S. Huang, J. Duan, Q. Zhao. SALICON: Saliency in Context. CVPR 2015."
   REGISTER = {  # noqa: RUF012
     "train": Register(10_000, 10_000),
@@ -54,6 +54,7 @@ class Builder(video_builder.VideoBuilder):
 
   def _info(self) -> tfds.core.DatasetInfo:
     info = super()._info()
+    assert isinstance(info.metadata, dict)
     info.metadata["blur_sigma"] = _SIGMA / _WIDTH
     return info
 
@@ -81,7 +82,7 @@ class Builder(video_builder.VideoBuilder):
     image = annotations.decode(data, cv2.IMREAD_COLOR_RGB, recording.images)
     size = image.shape[:2]
     density, png, gaze = np.zeros(size, np.float32), None, np.zeros((0, 3), np.float32)
-    if recording.maps is not None:
+    if recording.maps is not None and recording.fixations is not None:
       density, png = annotations.read_density(recording.maps, size)
       gaze = _read_gaze(recording.fixations, size)
     yield Frame(image, data, density, png, gaze[:, :2], gaze)
@@ -102,16 +103,16 @@ def _recording(
 
 
 def _read_gaze(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-  """The fixations of all observers, float32 [n, 3]: x and y in pixels, the observer's number."""
+  """Reads the fixations of all observers: float32 [n, 3], x and y in pixels, and the observer."""
   gaze, resolution = annotations.read_mat(path, "gaze", "resolution")
   if sorted(np.ravel(resolution)) != sorted(size):
-    raise UserError(f"{path} is of an image of {resolution}, its image is {size[0]} x {size[1]}")
+    raise UserError(f"{path} is of an image of {resolution}, its image is {size[0]} x {size[1]}.")
   rows = [np.zeros((0, 3))]
   for number, observer in enumerate(np.atleast_1d(np.asarray(gaze, object)), start=1):
     points = np.asarray(observer.get("fixations") if isinstance(observer, dict) else None)
     if points.size and points.shape[-1:] != (2,):
-      raise UserError(f"{path}: each structure of gaze must have fixations, n x 2")
-    # Pixel 1 of MATLAB is column 0, whose middle is 0.5.
-    rows += [[x - 0.5, y - 0.5, number] for x, y in points.reshape(-1, 2)]
-  found = np.float32(np.vstack(rows))
+      raise UserError(f"{path}: each structure of gaze must have fixations, n x 2.")
+    # MATLAB's pixel 1 is column 0, whose centre is at 0.5.
+    rows += [np.array([[x - 0.5, y - 0.5, number]]) for x, y in points.reshape(-1, 2)]
+  found = np.vstack(rows).astype(np.float32)
   return found[transforms.inside(found[:, :2], size)]

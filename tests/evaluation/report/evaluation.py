@@ -1,4 +1,4 @@
-"""Makes the folder of an evaluation, of invented values."""
+"""Makes the folder of an evaluation with invented values."""
 
 import json
 import pathlib
@@ -42,13 +42,13 @@ def write(
   """Writes `scores.json` and `videos/*.npz`.
 
   Args:
-    out: the folder.
-    names: of the videos.
+    out: folder of the evaluation.
+    names: names of the videos.
     frames: number of frames of each video.
     size: height and width of the example pictures.
-    dropped: so many frames of each video have no value in any metric.
-    seed: of the values.
-    **changes: entries of `scores.json` that differ, `bounds={}` say.
+    dropped: number of frames of each video that have no value in any metric.
+    seed: seed of the random values.
+    **changes: entries of `scores.json` that differ, such as `bounds={}`.
 
   Returns:
     The content of `scores.json`.
@@ -123,7 +123,10 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _example(rng: np.random.Generator, size: tuple[int, int], ease: float) -> dict[str, np.ndarray]:
-  """A frame with a bright disc, where most look and, if the video is easy, the prediction is."""
+  """Makes a frame with a bright disc, where most observers look.
+
+  The easier the video, the closer the prediction is to the disc.
+  """
   (h, w), (x, y) = size, rng.uniform(0.25, 0.75, 2)
   centre = np.array([x * w, y * h])
   yy, xx = np.mgrid[:h, :w]

@@ -1,4 +1,4 @@
-"""The report in headless Chromium: no error, sorting, both colour schemes."""
+"""Opens the report in headless Chromium: no errors, sorting, both colour schemes."""
 
 import html
 import json
@@ -17,7 +17,7 @@ _CHROMIUM = next(
 pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium on the path")
 
 _NAMES = ["9", "10", "Übung", "a<b>&c", "b"]
-# Clicks every heading twice; leaves what came of it in the document.
+# Clicks every heading twice, and leaves the results in the document.
 _SCRIPT = """
 <script>
 const found = { background: getComputedStyle(document.body).backgroundColor, columns: {} };
@@ -40,7 +40,7 @@ document.body.append(pre);
 
 
 def _open(page, folder, *flags):
-  """Runs a page with `_SCRIPT`: what the script found, and the console's lines."""
+  """Opens a page with `_SCRIPT`; returns the script's results and the lines of the console."""
   command = [_CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
   command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", *flags, page.as_uri()]
   done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -1,4 +1,4 @@
-"""The histograms."""
+"""Tests the histograms."""
 
 import re
 
@@ -9,7 +9,7 @@ from jaxsal.evaluation.report import histogram
 
 
 def _heights(svg):
-  """Heights of the bars that there are."""
+  """Returns the heights of the bars that are drawn."""
   bars = re.search(r'class="bars" d="([^"]*)"', svg)[1]
   return [float(height) for height in re.findall(r"v-([\d.]+)h", bars)]
 
@@ -18,7 +18,7 @@ def _labels(svg):
   return [float(text) for text in re.findall(r"<text[^>]*>([^<]+)</text>", svg)]
 
 
-def test_bars_count_and_the_mean_stands_at_its_place():
+def test_bars_count_and_the_mean_is_at_its_place():
   values = np.float32([0] * 10 + [10] * 30 + [np.nan] * 5)
   svg = histogram.svg(values, 7.5, "title")
   assert _labels(svg)[0] == 0 and _labels(svg)[-1] == 10

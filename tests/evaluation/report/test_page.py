@@ -1,4 +1,4 @@
-"""The report: what stands in it, for usual evaluations and for odd ones."""
+"""Tests the content of the report, for usual evaluations and for odd ones."""
 
 import base64
 import json
@@ -21,14 +21,14 @@ def page(tmp_path_factory):
 
 
 def _rows(markup):
-  """Text of the cells of every table row."""
+  """Returns the texts of the cells of every table row."""
   return [
     [re.sub(r"<[^>]+>", "|", cell).strip("|") for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
     for row in re.findall(r"<tr.*?</tr>", markup)
   ]
 
 
-def test_scores_stand_beside_bounds_and_the_papers_rows(page):
+def test_scores_are_next_to_bounds_and_published_rows(page):
   comparison, *folded = page.split("<details>")
   rows = [row[0] for row in _rows(comparison)]
   assert rows[1] == "TASED-Net|this evaluation"
@@ -39,7 +39,7 @@ def test_scores_stand_beside_bounds_and_the_papers_rows(page):
   ]
   assert rows[5] == "Published for DHF1K validation; by falling NSS"
   assert rows[6] == "STSANet|STSANet, table III"
-  # AUC-J SIM sAUC CC NSS KL IG, as printed: its table 1
+  # AUC-J SIM sAUC CC NSS KL IG, as TASED-Net's table 1 prints them
   numbers = ["0.894", "0.362", "0.718", "0.481", "2.706", "&ndash;", "&ndash;"]
   assert ["TASED-Net|TASED-Net, table 1", *numbers] in _rows(comparison)
   assert 'class="same"><th scope="row">TASED-Net<' in comparison
@@ -119,7 +119,7 @@ def test_a_video_without_a_stored_frame(tmp_path):
   with np.load(path) as arrays:
     kept = {name: arrays[name] for name in arrays if not name.startswith("example")}
   np.savez(path, **kept)
-  assert "No frame of it was stored." in report.write(tmp_path).read_text("utf-8")
+  assert "No frame of this video was stored." in report.write(tmp_path).read_text("utf-8")
 
 
 def test_a_set_the_papers_do_not_know(tmp_path):
@@ -145,7 +145,7 @@ def test_another_protocol_than_the_papers_is_pointed_out(tmp_path):
   assert "Not the same frames: published for DIEM test (all 20 videos)" in page
 
 
-def test_categories_and_bounds_of_theirs(tmp_path):
+def test_categories_have_bounds_of_their_own(tmp_path):
   part = {"videos": 7, "scores": {"nss": 2.125}, "bounds": {"mean eye position": {"nss": 1.5}}}
   evaluation.write(
     tmp_path, ["a"], dataset="ave/native/1.0.0", categories={"social <events>": part}
@@ -156,7 +156,7 @@ def test_categories_and_bounds_of_theirs(tmp_path):
   assert rows[start + 2][0] == "mean eye position" and "1.500" in rows[start + 2]
 
 
-def test_published_rows_of_a_category_stand_below_it(tmp_path):
+def test_published_rows_of_a_category_are_below_it(tmp_path):
   part = {"videos": 2, "scores": {"nss": 2.125}, "bounds": {}}
   names = {"dataset": "ave/native/1.0.0", "split": "test", "categories": {"nature": part}}
   evaluation.write(tmp_path, ["a"], **names)

@@ -1,0 +1,1 @@
+"""Your own videos with records of gaze."""
