@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -112,10 +112,12 @@ class SaliencyModel(BaseNetwork[SaliencyConfigType]):
   Attributes:
     needs_flow: whether a batch must contain optical `flow`.
     samples: length of the waveform that a batch must contain; 0 for none.
+    recurrent: whether the network predicts frame by frame with a state, by `densities`.
   """
 
   needs_flow = False
   samples = 0
+  recurrent = False
 
   @property
   def length(self) -> int:
@@ -156,6 +158,20 @@ class SaliencyModel(BaseNetwork[SaliencyConfigType]):
     if self.needs_flow:
       spec["flow"] = struct((batch_size, *self.size, 3), jnp.uint8)
     return spec
+
+  def for_dataset(self, dataset: str) -> Self:
+    """Returns the network for a data set: this one, unless it has parts of its own for the set."""
+    del dataset
+    return self
+
+  def for_size(self, height: int, width: int) -> Self:
+    """Returns the network for frames of a size: this one, unless it adapts its own size."""
+    del height, width
+    return self
+
+  def for_images(self) -> Self:
+    """Returns the network for still images: this one, unless it treats them apart."""
+    return self
 
   def normalise(self, frames: jax.Array) -> jax.Array:
     """Normalises uint8 frames [..., 3] in R, G, B by the network's own constants, to float32."""

@@ -6,7 +6,7 @@ residuals, 18 is the last convolution.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsal import nn
-from jaxsal.models._table import Entry, batch_norm, conv2d
+from jaxsal.models._base import BaseEncoder
+from jaxsal.models._table import Entry, batch_norm, conv2d, unused
 from jaxsal.models.s3d import channels
 
 BATCH_NORM_EPSILON = 1e-5
@@ -75,7 +76,7 @@ def frozen_batch_norm(count: int) -> "FrozenBatchNorm":
 
 
 class FrozenBatchNorm(nn.BatchNorm):
-  """Batch normalisation that keeps its running statistics in training, as UNISAL's backbone does."""
+  """Batch normalisation with its running statistics, in training too (UNISAL, section 4.1)."""
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[..., channels] -> the same shape and dtype."""
@@ -135,7 +136,7 @@ class InvertedResidual(nnx.Module):
     return x + y if self.skip else y
 
 
-class Encoder(nnx.Module):
+class Encoder(BaseEncoder):
   """MobileNetV2 without its classifier."""
 
   def __init__(self, width: float, dtype: str, rngs: nnx.Rngs) -> None:
@@ -170,6 +171,13 @@ class Encoder(nnx.Module):
         kept.append(x)
         x = x[:, ::2, ::2]
     return Features(*kept, x)
+
+  def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
+    """Yields the names of the ImageNet weights; the classifier's head is not used."""
+    del names  # there is one naming
+    yield from encoder_table("features")
+    yield unused("classifier.1.weight", ())
+    yield unused("classifier.1.bias", ())
 
 
 def encoder_table(name: str) -> Iterator[Entry]:

@@ -7,6 +7,7 @@ own (section 3.3).
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -62,6 +63,14 @@ _SMOOTHING = 41
 # Height of a prior map's peak, on the scale of the features that it is concatenated with.
 _PRIOR_PEAK = 6.0
 _EPSILON = 1e-5
+# Sizes and strides at which the authors score the data sets of the domains.
+_SIZES = {
+  "dhf1k": (224, 384),
+  "hollywood2": (224, 416),
+  "ucf": (256, 384),
+  "salicon": (288, 384),
+}
+_STRIDES = {"dhf1k": 5, "hollywood2": 4, "ucf": 4, "salicon": 1}
 
 
 class DomainBatchNorm(nnx.Module):
@@ -208,12 +217,14 @@ class Skip(nnx.Module):
     return self.reduce_bn(self.reduce(x), domain)
 
 
-class UNISAL(SaliencyModel):
+class UNISAL(SaliencyModel[UNISALConfig]):
   """UNISAL (figure 2).
 
-  The network is causal: `densities` gives a map for every frame of a sequence from that frame and
-  those before it, and the state with which the sequence goes on.
+  The network is causal and recurrent: `densities` predicts every frame of a sequence from that
+  frame and those before it, and returns the state with which the sequence goes on.
   """
+
+  recurrent = True
 
   def __init__(self, config: UNISALConfig, *, rngs: nnx.Rngs) -> None:
     """Raises UserError for a size that the backbone cannot halve five times."""
@@ -249,6 +260,42 @@ class UNISAL(SaliencyModel):
       # Starts as the mean over its window.
       kernel = filled(1 / _SMOOTHING**2, _SMOOTHING, _SMOOTHING, 1, 1)
       setattr(self, f"smoothing_{domain}", nnx.Param(kernel))
+
+  @property
+  def stride(self) -> int:
+    """Every how many frames a sequence takes one, in the authors' scores (section 4.1)."""
+    return 1 if self.config.static else _STRIDES[self.config.domain]
+
+  def for_dataset(self, dataset: str) -> "UNISAL":
+    """Returns the network with the domain of a data set, at the size that the authors score it."""
+    if dataset not in DOMAINS:
+      return self
+    fields = {"domain": dataset, "size": _SIZES[dataset], "static": dataset == "salicon"}
+    return self._with(dataclasses.replace(self.config, **fields))
+
+  def for_size(self, height: int, width: int) -> "UNISAL":
+    """Returns the network with the size that the authors take for frames of this size.
+
+    Height and width are multiples of 32, r and c of them with r and c in 7 .. 13 and r c in 100 ..
+    120, in the closest ratio to the frame's; 224 x 384 serves frames of 360 x 640.
+    """
+    if (height, width) == (360, 640):
+      size = (224, 384)
+    else:
+      fits = [(r, c) for r in range(7, 14) for c in range(7, 14) if 100 <= r * c <= 120]
+      r, c = min(fits, key=lambda fit: abs(math.log(fit[0] / fit[1] * width / height)))
+      size = (32 * r, 32 * c)
+    return self._with(dataclasses.replace(self.config, size=size))
+
+  def for_images(self) -> "UNISAL":
+    """Returns the network for images: the domain of SALICON, without the recurrent part."""
+    return self._with(dataclasses.replace(self.config, domain="salicon", static=True))
+
+  def _with(self, config: UNISALConfig) -> "UNISAL":
+    """Returns a network of the same weights with another configuration."""
+    network = nnx.merge(*nnx.split(self))
+    network.config = config
+    return network
 
   def initial_state(self, sequences: int, size: tuple[int, int]) -> jax.Array:
     """The state before the first frame: zeros, float32 [sequences, h / 32, w / 32, c]."""

@@ -94,7 +94,9 @@ def predict_file(
   info = video_files.probe(video)
   for region in regions or ():
     region.check((info.height, info.width))
-  start, model_start = time.perf_counter(), predictor.model_seconds
+  start = time.perf_counter()
+  predictor = predictor.for_size(info.height, info.width)
+  model_start = predictor.model_seconds
 
   with files.replacing_folder(out) as folder:
     # One opening of the video cannot serve all its readers. The sound is needed before the first

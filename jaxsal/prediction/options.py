@@ -21,6 +21,8 @@ class PredictOptions:
       the flow was DIS, and for networks that take no flow.
     sharing: whether neighbouring windows share their common work, if the network allows it (see
       `jaxsal.prediction.chunks`). The maps are the same and ready sooner, for more memory.
+    stride: every how many frames a recurrent network takes one in a sequence; None for the
+      authors' stride, which is 5 for UNISAL on DHF1K and on any other video.
     mute: whether an audio-visual network predicts without the sound of the video.
   """
 
@@ -28,12 +30,15 @@ class PredictOptions:
   blur: float = 0.0
   flow_from: str | pathlib.Path | None = None
   sharing: bool = True
+  stride: int | None = None
   mute: bool = False
 
   def __post_init__(self) -> None:
     """Raises UserError if the batch size or the blur is out of range."""
     if self.batch_size is not None and self.batch_size < 1:
       raise UserError(f"batch size {self.batch_size}: must be at least 1.")
+    if self.stride is not None and self.stride < 1:
+      raise UserError(f"stride {self.stride}: must be at least 1.")
     if not 0 <= self.blur < math.inf:
       raise UserError(f"blur {self.blur}: must be 0 (none) or a standard deviation in pixels.")
 

@@ -43,7 +43,8 @@ def predict(
   All maps are held in memory, 4 bytes a pixel: use `predict_file` for long videos.
 
   Args:
-    model: a network, or the path of a model folder or of a training's workdir.
+    model: a network, a name in the table of weights, or the path of a model folder or of a
+      training's workdir.
     video: path of a video file, or its frames: RGB uint8 [n, H, W, 3], without sound.
     options: how to predict; the defaults of `PredictOptions` if None.
     **changes: values for single fields of the options, as in `blur=7`.
@@ -61,12 +62,12 @@ def predict(
         "RGB, at least one."
       )
     _, height, width, _ = video.shape
-    predictor = Predictor(model, options, **changes)
+    predictor = Predictor(load_network(model).for_size(height, width), options, **changes)
     maps = predictor.maps(resize(frame, predictor.size) for frame in video)
   else:
     info = video_files.probe(video)  # a bad file is found before the network is compiled
     height, width = info.height, info.width
-    predictor = Predictor(model, options, **changes)
+    predictor = Predictor(load_network(model).for_size(height, width), options, **changes)
     frames = video_files.read_frames(info.path, predictor.size)
     maps = predictor.maps(frames, sound=predictor.hear(info), fps=float(info.fps))
   return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
@@ -79,6 +80,7 @@ class Predictor:
   the same structure of network, batch size and devices is ready at once, also with other weights.
 
   Attributes:
+    network: the network.
     options: the options that it was made with.
     gates: whether the maps come with the gate of a GFSalNet.
     size: height and width of the frames that it takes and of the maps that it gives.
@@ -111,7 +113,11 @@ class Predictor:
     """
     self.options = options = (options or PredictOptions()).with_(**changes)
     self.gates = gates
-    network = load_network(model)
+    self.network = network = load_network(model)
+    if options.stride is not None and not network.recurrent:
+      raise UserError(
+        f"stride {options.stride}: only a recurrent network, such as UNISAL, has one."
+      )
     if gates:
       from jaxsal.prediction.gates import check_gate
 
@@ -122,6 +128,7 @@ class Predictor:
     from jaxsal import models
     from jaxsal.prediction import programs
     from jaxsal.prediction.chunks import ChunkedForward
+    from jaxsal.prediction.sequences import SequenceForward
     from jaxsal.prediction.shared_windows import can_share
 
     runtime.enable_compilation_cache()
@@ -155,9 +162,16 @@ class Predictor:
       f"batch size {self.batch_size} does not fit in the memory of {self.device}: choose a smaller "
       f"one (--batch-size){unshared}."
     )
-    self._chunked = None
+    self._chunked = self._sequences = None
     with runtime.advice(self._too_large):
-      if shares:
+      if network.recurrent:
+        stride = options.stride or network.stride
+        hidden = jax.eval_shape(lambda: network.initial_state(stride, self.size))
+        self._sequences = SequenceForward(
+          structure, self._state, self.size, stride, self.batch_size, hidden, self._sharding
+        )
+        self.batch_size = self._sequences.batch_size
+      elif shares:
         self._chunked = ChunkedForward(structure, self._state, spec, self._sharding)
       else:
         program = programs.of_clips(structure, self.batch_size, self._sharding, gates)
@@ -194,7 +208,10 @@ class Predictor:
     """
     sound = None if self.options.mute else sound
     hear = functools.partial(self._waveform, sound=sound, fps=fps)
-    if self._chunked is not None:
+    if self._sequences is not None:
+      steps = prefetch(self._sequences.batches(frames, targets), depth=1)
+      computed = self._computed(steps, self._sequences)
+    elif self._chunked is not None:
       clips = clips_of(frames, self._length, self._target, self._padding)
       chunks = prefetch(self._chunked.batches(clips, targets, hear), depth=1)
       computed = self._computed(chunks, self._chunked)
@@ -202,6 +219,13 @@ class Predictor:
       computed = self._computed(prefetch(self._batches(frames, targets, hear), depth=1), self._run)
     with contextlib.closing(prefetch(computed, depth=2 * self.batch_size)) as maps:
       yield from maps
+
+  def for_size(self, height: int, width: int) -> "Predictor":
+    """Returns a predictor for frames of a size: this one, unless the network adapts its size."""
+    network = self.network.for_size(height, width)
+    if network.size == self.size:
+      return self
+    return Predictor(network, self.options, gates=self.gates)
 
   def hear(self, video: video_files.VideoInfo) -> np.ndarray | None:
     """Reads the sound of a video for `maps` if the network takes it; says so if there is none."""
@@ -284,9 +308,9 @@ def load_network(model: "SaliencyModel | str | Path") -> "SaliencyModel":
   if not isinstance(model, str | Path):
     return model
   console.say(f"loading {model}")  # before the imports, which take seconds
-  from jaxsal import models
+  from jaxsal import models, weights
 
-  network = models.load(model)
+  network = weights.load(model)
   if not isinstance(network, models.SaliencyModel):
     raise UserError(
       f"{model} holds a {type(network).__name__}, which predicts no saliency: name the folder of a "

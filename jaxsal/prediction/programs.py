@@ -107,6 +107,34 @@ def of_chunks(
   )
 
 
+@functools.lru_cache(_KEPT)
+def of_sequences(
+  structure: Structure, stride: int, steps: int, sharding: jax.NamedSharding
+) -> jax.stages.Wrapped:
+  """Returns the function from the arrays, frames and state of a recurrent network to its maps.
+
+  The frames are uint8 [stride, steps, h, w, 3]. The function returns maps [stride, steps, h, w],
+  each with a maximum of 1, and the new state.
+
+  Args:
+    structure: the network's, from `split`.
+    stride: number of sequences.
+    steps: number of frames of each sequence.
+    sharding: placement on the devices.
+  """
+  del stride, steps
+
+  def forward(
+    state: nnx.State, frames: jax.Array, hidden: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    network = nnx.merge(structure, state)
+    log_densities, hidden = network.densities(network.normalise(frames), hidden)
+    return jnp.exp(log_densities - log_densities.max(axis=(-2, -1), keepdims=True)), hidden
+
+  _say_compiling(sharding)
+  return jax.jit(forward)
+
+
 def _say_compiling(sharding: jax.NamedSharding) -> None:
   # The caches call this once for each program, and not again for a second predictor.
   name = device_name(sharding)
