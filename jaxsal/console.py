@@ -1,7 +1,7 @@
 """The terminal: lines of text, tables, and progress with an ETA.
 
-Every module prints with `say`, `show`, `progress` or `track`. None of them interprets markup, since
-paths and errors may hold brackets.
+Every module prints with these functions. None of them interprets markup, since paths and errors may
+hold brackets.
 """
 
 import contextlib
@@ -28,6 +28,11 @@ _PLAIN_INTERVAL = 10.0
 def say(text: str) -> None:
   """Prints text unchanged: brackets are not markup, and long lines are not wrapped."""
   console.print(text, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+  """Prints a line of the command on stderr."""
+  print(f"jaxsal: {text}", file=sys.stderr)
 
 
 def show(table: rich.table.Table) -> None:

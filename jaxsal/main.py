@@ -24,7 +24,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxsal import runtime
-from jaxsal.console import say
+from jaxsal.console import complain, say
 from jaxsal.errors import UserError
 from jaxsal.resources import find_recipe
 
@@ -46,12 +46,12 @@ class _Options(NamedTuple):
 def run(argv: list[str]) -> int:
   """Trains with these arguments, without the program's name; returns the exit code."""
   if {"-h", "--help"} & set(argv):
-    print(__doc__)
+    say(__doc__ or "")
     return 0
   try:
     return _train(_parse(argv))
   except UserError as error:
-    print(f"jaxsal: error: {error}", file=sys.stderr)
+    complain(f"error: {error}")
     return 2
 
 

@@ -172,7 +172,6 @@ class Metric:
     return self.function(prediction, *(maps[name] for name in self.truth))
 
 
-# All metrics by key, in the order of tables.
 METRICS: dict[str, Metric] = {
   metric.key: metric
   for metric in (
@@ -250,10 +249,13 @@ METRICS: dict[str, Metric] = {
     ),
   )
 }
+"""All metrics by key, in the order of the evaluation's tables."""
 
-# The metrics that losses and validation are made of, in the order of their tables: each has a
-# gradient and needs a single map of a batch.
 TRAINING = tuple(METRICS[key] for key in ("nss", "cc", "sim", "kl"))
+"""The metrics that losses and validation are made of, in the order of the trainer's tables.
+
+Each of them has a gradient and needs a single map of a batch.
+"""
 
 
 def frame_scores(

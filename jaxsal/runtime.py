@@ -71,7 +71,8 @@ def enable_compilation_cache() -> None:
   """
   import jax
 
-  if not jax.config.jax_compilation_cache_dir:
+  # JAX adds its options to `config` when it is imported, so the type checker does not know them.
+  if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(cache / "jaxsal" / "xla"))
 

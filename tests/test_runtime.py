@@ -36,7 +36,7 @@ def test_starts_again_with_its_arguments(tmp_path, before):
   out = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
   *notices, last = out.splitlines()
   assert last == f"{before or 'glibc.malloc.hugetlb=1'} one --two=a b"
-  assert before or NOTICE in notices[0] and "GLIBC_TUNABLES= prevents it" in notices[0]
+  assert before or (NOTICE in notices[0] and "GLIBC_TUNABLES= prevents it" in notices[0])
   assert len(notices) == (0 if before else 1)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from jaxsal import __version__, runtime
 from jaxsal.cli import compare, convert, evaluate, models, predict, prepare, submit, train
+from jaxsal.console import complain
 from jaxsal.errors import UserError
 
 _COMMANDS = {
@@ -60,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     return _COMMANDS[args.command].run(args)
   except UserError as error:
-    print(f"jaxsal: error: {error}", file=sys.stderr)
+    complain(f"error: {error}")
     return 2
   except KeyboardInterrupt:
     resumable = args.command in ("prepare", "evaluate", "submit")
     then = "; the same command continues" if resumable else ""
-    print(f"jaxsal: interrupted; nothing incomplete was kept{then}", file=sys.stderr)
+    complain(f"interrupted; nothing incomplete was kept{then}")
     return 130
 
 

@@ -1,12 +1,11 @@
 """The command `jaxsal predict`."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxsal.cli import _options
-from jaxsal.console import say
+from jaxsal.console import complain, say
 from jaxsal.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
   if jobs:
     errors += _predict(args, jobs, options, regions)
   for error in errors:
-    print(f"jaxsal: error: {error}", file=sys.stderr)
+    complain(f"error: {error}")
   if errors and len(folders) > 1:
     complete = len(folders) - len(errors)
-    print(f"jaxsal: {complete} of {len(folders)} videos are complete", file=sys.stderr)
+    complain(f"{complete} of {len(folders)} videos are complete")
   return 2 if errors else 0
 
 

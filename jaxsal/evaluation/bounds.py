@@ -54,8 +54,8 @@ class Frame(NamedTuple):
   fixations: np.ndarray
 
 
-# A function of a frame that returns a prediction, and the frame with the truth to score it against.
 Bound = Callable[[Frame], tuple[np.ndarray, Frame]]
+"""A function of a frame that returns a prediction, and the frame with the truth for its score."""
 
 
 class MeanEyePosition:
@@ -171,8 +171,8 @@ def _blur_sigma(split: Split, video: Video) -> float:
 
 # --- Bounds for the trainer, on batches of clips at the network's size.
 
-# A function from a batch to maps [b, h, w].
 BatchPredictor = Callable[[Batch], np.ndarray]
+"""A function from a batch to maps [b, h, w]."""
 
 
 def predictors(train: Split, validation: Split, size: tuple[int, int]) -> dict[str, BatchPredictor]:

@@ -89,6 +89,7 @@ PROTOCOLS = {
     ),
   )
 }
+"""All protocols by name."""
 
 _NAN_POLICY = (
   "a frame without fixations has no NSS, AUC and IG, and a frame without a density no CC, SIM and "
