@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from jaxsal import __version__, runtime
-from jaxsal.cli import compare, convert, evaluate, models, predict, prepare, submit, train
+from jaxsal.cli import compare, convert, evaluate, models, predict, prepare, submit, train, weights
 from jaxsal.console import complain
 from jaxsal.errors import UserError
 
@@ -24,6 +24,7 @@ _COMMANDS = {
   "convert": convert,
   "models": models,
   "prepare": prepare,
+  "weights": weights,
 }
 
 

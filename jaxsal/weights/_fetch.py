@@ -9,10 +9,8 @@ from jaxsal import convert, models
 from jaxsal.console import say
 from jaxsal.errors import UserError
 from jaxsal.weights import _download
+from jaxsal.weights._cache import folder_of, is_here
 from jaxsal.weights._table import Weights, find, table
-
-# The best network whose weights are free to use; prediction takes it unless another is named.
-DEFAULT = "unisal"
 
 
 def load(model: str | pathlib.Path) -> nnx.Module:
@@ -43,17 +41,6 @@ def resolve(model: str | pathlib.Path) -> pathlib.Path:
       f"jaxsal convert --model=NAME --from={path} --out={path.with_suffix('')}"
     )
   return path
-
-
-def folder_of(name: str) -> pathlib.Path:
-  """The model folder of fetched weights, in the cache of the user (XDG_CACHE_HOME)."""
-  cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-  return cache / "jaxsal" / "weights" / name
-
-
-def is_here(name: str) -> bool:
-  """Whether weights were fetched before."""
-  return (folder_of(name) / "model.json").is_file()
 
 
 def fetch(
