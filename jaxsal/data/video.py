@@ -15,7 +15,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
-from jaxsal.data.transforms import resize
+from jaxsal.data.transforms import Resampling, resize
 from jaxsal.errors import UserError
 
 # Containers that state their duration; that of others is guessed from the bit rate.
@@ -142,13 +142,17 @@ def count_frames(source: str | Path | VideoInfo) -> int:
     return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
 
 
-def read_frames(path: str | Path, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
+def read_frames(
+  path: str | Path, size: tuple[int, int] | None = None, resampling: Resampling = "area"
+) -> Iterator[np.ndarray]:
   """Yields the frames of a video in the order of their times; see `read_timed_frames`."""
-  for frame in read_timed_frames(path, size):
+  for frame in read_timed_frames(path, size, resampling):
     yield frame.image
 
 
-def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> Iterator[Frame]:
+def read_timed_frames(
+  path: str | Path, size: tuple[int, int] | None = None, resampling: Resampling = "area"
+) -> Iterator[Frame]:
   """Decodes a video frame by frame, and keeps only the decoder's frames in memory.
 
   Every stored frame comes once, with its own time: no frame is repeated or dropped to make a
@@ -158,8 +162,8 @@ def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> 
 
   Args:
     path: path of the file.
-    size: height and width to which frames are resized (see `jaxsal.data.transforms.resize`); the
-      size of the video by default.
+    size: height and width to which frames are resized; the size of the video by default.
+    resampling: how frames are resized (see `jaxsal.data.transforms.resize`).
 
   Yields:
     Frames with strictly increasing times.
@@ -187,7 +191,7 @@ def read_timed_frames(path: str | Path, size: tuple[int, int] | None = None) -> 
         time = Fraction(0) if stamp is None else stamp
       else:
         time = stamp if stamp is not None and stamp > time else time + step
-      yield Frame(time, image if size is None else resize(image, size))
+      yield Frame(time, image if size is None else resize(image, size, resampling))
 
 
 class VideoWriter:

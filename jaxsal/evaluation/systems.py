@@ -114,7 +114,9 @@ class ModelMaps:
     video, size = self._split.videos[number], self._predictor.size
     decoded = (
       transforms.resize(
-        transforms.decode_frame(self._split[record]["image"], self._split.where(record)), size
+        transforms.decode_frame(self._split[record]["image"], self._split.where(record)),
+        size,
+        self._model.resampling,
       )
       for record in range(video.first, video.first + video.frames)
     )

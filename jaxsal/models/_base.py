@@ -113,11 +113,13 @@ class SaliencyModel(BaseNetwork[SaliencyConfigType]):
     needs_flow: whether a batch must contain optical `flow`.
     samples: length of the waveform that a batch must contain; 0 for none.
     recurrent: whether the network predicts frame by frame with a state, by `densities`.
+    resampling: how frames are resized to the size of the network (`jaxsal.data.transforms.resize`).
   """
 
   needs_flow = False
   samples = 0
   recurrent = False
+  resampling: Literal["area", "lanczos"] = "area"
 
   @property
   def length(self) -> int:

@@ -225,6 +225,7 @@ class UNISAL(SaliencyModel[UNISALConfig]):
   """
 
   recurrent = True
+  resampling = "lanczos"
 
   def __init__(self, config: UNISALConfig, *, rngs: nnx.Rngs) -> None:
     """Raises UserError for a size that the backbone cannot halve five times."""

@@ -163,7 +163,9 @@ def _predicted(
   times: collections.deque[Fraction] = collections.deque()  # of the frames that wait for their maps
 
   def frames() -> Iterator[np.ndarray]:
-    for frame in damage.frames_before(video_files.read_timed_frames(info.path, predictor.size)):
+    resampling = predictor.network.resampling
+    resized = video_files.read_timed_frames(info.path, predictor.size, resampling)
+    for frame in damage.frames_before(resized):
       times.append(frame.time)
       yield frame.image
 

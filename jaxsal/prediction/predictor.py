@@ -63,12 +63,13 @@ def predict(
       )
     _, height, width, _ = video.shape
     predictor = Predictor(load_network(model).for_size(height, width), options, **changes)
-    maps = predictor.maps(resize(frame, predictor.size) for frame in video)
+    resampling = predictor.network.resampling
+    maps = predictor.maps(resize(frame, predictor.size, resampling) for frame in video)
   else:
     info = video_files.probe(video)  # a bad file is found before the network is compiled
     height, width = info.height, info.width
     predictor = Predictor(load_network(model).for_size(height, width), options, **changes)
-    frames = video_files.read_frames(info.path, predictor.size)
+    frames = video_files.read_frames(info.path, predictor.size, predictor.network.resampling)
     maps = predictor.maps(frames, sound=predictor.hear(info), fps=float(info.fps))
   return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
 

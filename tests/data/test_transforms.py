@@ -6,6 +6,7 @@ import pytest
 import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from jaxsal.data import transforms
 from jaxsal.errors import UserError
@@ -89,6 +90,14 @@ def test_resize_interpolates_when_it_grows():
 def test_resize_keeps_type_and_zeros():
   assert transforms.resize(np.zeros((7, 9, 3), np.uint8), (3, 20)).dtype == np.uint8
   assert not transforms.resize(np.zeros((7, 9), np.float32), (3, 4)).any()
+
+
+@pytest.mark.parametrize("size", [(9, 16), (40, 70), (12, 40)])
+def test_lanczos_is_pillows(size):
+  image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+  expected = Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS)
+  np.testing.assert_array_equal(transforms.resize(image, size, "lanczos"), expected)
+  assert transforms.resize(image, (20, 30), "lanczos") is image
 
 
 def test_fixation_map_by_hand():
