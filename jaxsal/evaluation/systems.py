@@ -23,7 +23,7 @@ from jaxsal.errors import UserError
 from jaxsal.evaluation.bounds import Bound, Frame
 from jaxsal.models import SaliencyModel
 from jaxsal.prediction import PredictOptions, Predictor
-from jaxsal.prediction.predictor import load_network
+from jaxsal.prediction.predictor import check_stride, load_network
 
 # Number of maps that are resized and scored together; programs are compiled for it. With 16, a CPU
 # takes 1.7 times as long per map (benchmarks/metrics.py).
@@ -54,7 +54,10 @@ class Maps(Protocol):
 
 
 class ModelMaps:
-  """Maps that a model predicts from windows of all frames, on all devices."""
+  """Maps that a model predicts from windows of all frames, on all devices.
+
+  A network with parts of its own for the data set, such as UNISAL, predicts with these.
+  """
 
   def __init__(
     self, model: SaliencyModel | str | Path, split: Split, options: PredictOptions
@@ -67,16 +70,17 @@ class ModelMaps:
       options: how to predict.
 
     Raises:
-      UserError: the model cannot be loaded, the data set lacks the sound that it needs, or
-        `flow_from` differs from the flow of its training.
+      UserError: the model cannot be loaded, the data set lacks the sound that it needs,
+        `flow_from` differs from the flow of its training, or it has no stride and one is given.
     """
     path = None if isinstance(model, SaliencyModel) else str(model)
-    self._model = load_network(model)
+    self._model = load_network(model).for_dataset(split.dataset.partition("/")[0])
     self._split, self._options = split, options
     if self._model.samples and not options.mute:
       split.check_sound()
     # An option that does not fit is reported now, before anything is written.
     models.flow_of(self._model, options.flow_from)
+    check_stride(self._model, options)
     names = {row.network: name for name, row in models.MODELS.items()}
     weights = models.weights_sha256(self._model)
     self.about = {
@@ -91,6 +95,7 @@ class ModelMaps:
       "weights": weights,
       "blur": options.blur,
       "mute": options.mute,
+      "stride": (options.stride or self._model.stride) if self._model.recurrent else None,
     }
     size = "{} x {}".format(*self._model.size)
     steps = ["predicted without sound"] if options.mute and self._model.samples else []

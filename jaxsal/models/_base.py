@@ -146,6 +146,11 @@ class SaliencyModel(BaseNetwork[SaliencyConfigType]):
     return self.config.std
 
   @property
+  def stride(self) -> int:
+    """Every how many frames a recurrent network's sequence takes one, unless another is asked."""
+    return 1
+
+  @property
   def encoders(self) -> tuple[BaseEncoder, ...]:
     """The encoders that published weights initialise; none if the network has no `encoder`."""
     encoder = getattr(self, "encoder", None)
@@ -174,6 +179,16 @@ class SaliencyModel(BaseNetwork[SaliencyConfigType]):
   def for_images(self) -> Self:
     """Returns the network for still images: this one, unless it treats them apart."""
     return self
+
+  def initial_state(self, sequences: int, size: tuple[int, int]) -> jax.Array:
+    """Returns the state of a recurrent network before the first frames of some sequences."""
+    raise NotImplementedError
+
+  def densities(
+    self, frames: jax.Array, state: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns a recurrent network's log-densities of all frames [b, t, h, w], and its state."""
+    raise NotImplementedError
 
   def normalise(self, frames: jax.Array) -> jax.Array:
     """Normalises uint8 frames [..., 3] in R, G, B by the network's own constants, to float32."""

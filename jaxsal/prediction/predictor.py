@@ -115,10 +115,7 @@ class Predictor:
     self.options = options = (options or PredictOptions()).with_(**changes)
     self.gates = gates
     self.network = network = load_network(model)
-    if options.stride is not None and not network.recurrent:
-      raise UserError(
-        f"stride {options.stride}: only a recurrent network, such as UNISAL, has one."
-      )
+    check_stride(network, options)
     if gates:
       from jaxsal.prediction.gates import check_gate
 
@@ -318,6 +315,15 @@ def load_network(model: "SaliencyModel | str | Path") -> "SaliencyModel":
       "saliency network."
     )
   return network
+
+
+def check_stride(network: "SaliencyModel", options: PredictOptions) -> None:
+  """Raises UserError if the options have a stride and the network predicts clips."""
+  if options.stride is not None and not network.recurrent:
+    raise UserError(
+      f"stride {options.stride}: {type(network).__name__} predicts clips of frames in a row. Only "
+      "a recurrent network, such as UNISAL, has a stride; leave it out."
+    )
 
 
 def _stack(clips: list[Arrays]) -> Arrays:
