@@ -208,7 +208,7 @@ class Predictor:
     hear = functools.partial(self._waveform, sound=sound, fps=fps)
     if self._sequences is not None:
       steps = prefetch(self._sequences.batches(frames, targets), depth=1)
-      computed = self._computed(steps, self._sequences)
+      computed = self._computed(steps, self._sequences.begin())
     elif self._chunked is not None:
       clips = clips_of(frames, self._length, self._target, self._padding)
       chunks = prefetch(self._chunked.batches(clips, targets, hear), depth=1)

@@ -6,7 +6,7 @@ and every frame is computed once.
 """
 
 import dataclasses
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,10 @@ class Steps:
   Attributes:
     frames: uint8 [k, steps, h, w, 3]; the last frame is repeated at the end of the video.
     wanted: positions in the video's order of the frames that get a map.
-    first: whether these are the first steps of the video.
   """
 
   frames: np.ndarray
   wanted: list[int]
-  first: bool
 
 
 class SequenceForward:
@@ -63,7 +61,6 @@ class SequenceForward:
     self._hidden = hidden.update(sharding=everywhere)
     program = programs.of_sequences(structure, stride, self._steps, sharding)
     self._forward = program.lower(state, frames, self._hidden).compile()
-    self._carried: jax.Array | None = None
 
   @property
   def batch_size(self) -> int:
@@ -81,7 +78,7 @@ class SequenceForward:
       wanted = [i for i in range(len(held)) if targets is None or done + i in targets]
       filled = np.stack(held + [held[-1]] * (self.batch_size - len(held)))
       by_step = filled.reshape(self._steps, self._stride, *filled.shape[1:])
-      return Steps(np.ascontiguousarray(by_step.swapaxes(0, 1)), wanted, done == 0)
+      return Steps(np.ascontiguousarray(by_step.swapaxes(0, 1)), wanted)
 
     for frame in frames:
       held.append(frame)
@@ -91,12 +88,19 @@ class SequenceForward:
     if held:
       yield steps()
 
-  def __call__(self, batch: Steps) -> Iterator[np.ndarray]:
-    """Yields the maps of a batch's frames: float32 [n, h, w]."""
-    if batch.first or self._carried is None:
-      zeros = np.zeros(self._hidden.shape, self._hidden.dtype)
-      self._carried = jax.device_put(zeros, self._everywhere)
-    frames = jax.device_put(batch.frames, self._everywhere)
-    maps, self._carried = self._forward(self._state, frames, self._carried)
-    in_order = np.asarray(maps).swapaxes(0, 1).reshape(self.batch_size, *maps.shape[2:])
-    yield in_order[batch.wanted]
+  def begin(self) -> Callable[[Steps], Iterator[np.ndarray]]:
+    """Returns a function from the batches of one video, in order, to their maps.
+
+    The function carries the states of the sequences, and yields maps float32 [n, h, w].
+    """
+    zeros = np.zeros(self._hidden.shape, self._hidden.dtype)
+    carried = jax.device_put(zeros, self._everywhere)
+
+    def run(batch: Steps) -> Iterator[np.ndarray]:
+      nonlocal carried
+      frames = jax.device_put(batch.frames, self._everywhere)
+      maps, carried = self._forward(self._state, frames, carried)
+      in_order = np.asarray(maps).swapaxes(0, 1).reshape(self.batch_size, *maps.shape[2:])
+      yield in_order[batch.wanted]
+
+    return run
