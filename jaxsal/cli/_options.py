@@ -25,8 +25,8 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     "--batch-size",
     type=int,
     metavar="N",
-    help="clips computed together, over all devices; choose a smaller number if memory runs out "
-    "(default: 1 per CPU, 8 per GPU or TPU)",
+    help="clips or frames computed together, over all devices; choose a smaller number if memory "
+    "runs out (default: 1 per CPU, 8 per GPU or TPU)",
   )
   parser.add_argument(
     "--blur",
@@ -35,6 +35,13 @@ def add_prediction(parser: argparse.ArgumentParser) -> None:
     metavar="SIGMA",
     help="smooth each map with a Gaussian, in pixels at the network's size; TASED-Net's published "
     "numbers use 7 at 224 x 384 (default: 0, none)",
+  )
+  parser.add_argument(
+    "--stride",
+    type=int,
+    metavar="N",
+    help="take every N-th frame into a sequence, with a recurrent network (default: the authors', "
+    "5 for UNISAL)",
   )
   parser.add_argument(
     "--mute", action="store_true", help="predict without sound, with an audio-visual network"
@@ -58,6 +65,7 @@ def predict_options(args: argparse.Namespace) -> "PredictOptions":
     blur=args.blur,
     flow_from=args.flow_from,
     sharing=args.sharing == "on",
+    stride=args.stride,
     mute=args.mute,
   )
 

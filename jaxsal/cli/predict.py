@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 from jaxsal.cli import _options
 from jaxsal.console import complain, say
 from jaxsal.errors import UserError
+from jaxsal.weights import DEFAULT
 
 if TYPE_CHECKING:
+  from jaxsal.data.video import VideoInfo
   from jaxsal.prediction.gates import Region
   from jaxsal.prediction.options import PredictOptions
 
 SUMMARY = "write saliency maps and an overlay of any video"
 DESCRIPTION = """\
 Writes one saliency map per frame and an overlay video (heat map over the frames, with the original
-time stamps and sound).
+time stamps and sound). Without --model it takes UNISAL, whose weights it fetches once (15 MB).
 
+  jaxsal predict street.mp4 --out=saliency
   jaxsal predict --model=runs/demo clip.mp4 --out=clip_saliency
   jaxsal predict --model=runs/demo *.mp4 --out=saliency --maps=both --no-overlay
   jaxsal predict --model=runs/gfsal clip.mp4 --out=gates --show-gates --region=40,10,120,90
@@ -36,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
   parser.add_argument("videos", nargs="+", metavar="VIDEO", type=Path, help="video file")
   parser.add_argument(
-    "--model", required=True, metavar="PATH", help="model folder, or the workdir of a training"
+    "--model",
+    metavar="MODEL",
+    help="name that `jaxsal weights list` shows, model folder, or workdir of a training "
+    f"(default: {DEFAULT})",
   )
   parser.add_argument("--out", required=True, metavar="DIR", type=Path, help="folder to make")
   parser.add_argument(
@@ -73,7 +79,9 @@ def run(args: argparse.Namespace) -> int:
   if args.regions and not args.show_gates:
     raise UserError("--region needs --show-gates.")
   videos = str(args.videos[0]) if len(folders) == 1 else f"{len(folders)} videos"
-  say(f"predicting {videos} with {args.model}")
+  default = "" if args.model else ", the default model (--model names another)"
+  args.model = args.model or DEFAULT
+  say(f"predicting {videos} with {args.model}{default}")
   from jaxsal.data.video import probe
   from jaxsal.prediction.files import check_free
 
@@ -85,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
       info = probe(path)
       for region in regions:
         region.check((info.height, info.width))
-      jobs.append((path, folder))
+      jobs.append((info, folder))
     except UserError as error:
       errors.append(error)
   if jobs:
@@ -123,24 +131,24 @@ def _regions(texts: list[str]) -> "list[Region]":
 
 def _predict(
   args: argparse.Namespace,
-  jobs: list[tuple[Path, Path]],
+  jobs: "list[tuple[VideoInfo, Path]]",
   options: "PredictOptions",
   regions: "list[Region]",
 ) -> list[UserError]:
   """Predicts pairs of a video and its folder; returns the errors of those that failed."""
   from jaxsal.prediction import Predictor, predict_file
+  from jaxsal.prediction.predictor import load_network
 
-  predictor = Predictor(args.model, options, gates=args.show_gates)
-  say(
-    f"{args.model}: {predictor.batch_size} clips at a time on {predictor.device}, "
-    f"compiled in {predictor.compile_seconds:.1f} s"
-  )
+  first, _ = jobs[0]  # a network that adapts to the video is compiled for this one
+  network = load_network(args.model).for_size(first.height, first.width)
+  predictor = Predictor(network, options, gates=args.show_gates)
+  say(f"{args.model}: {predictor.describe()}")
   errors = []
-  for path, folder in jobs:
+  for info, folder in jobs:
     try:
       report = predict_file(
         predictor,
-        path,
+        info,
         folder,
         maps=args.maps,
         overlay=args.overlay,
@@ -151,7 +159,7 @@ def _predict(
       errors.append(error)
       continue
     say(
-      f"{path}: {report.frames} frames in {report.seconds:.1f} s, "
+      f"{info.path}: {report.frames} frames in {report.seconds:.1f} s, "
       f"{report.frames / report.seconds:.1f} frames/s "
       f"(network alone {report.frames / report.model_seconds:.1f}) -> {folder}"
     )

@@ -108,11 +108,8 @@ class ModelMaps:
     Raises:
       UserError: a batch does not fit in the device's memory.
     """
-    self._predictor = predictor = Predictor(self._model, self._options)
-    say(
-      f"{self.about['name']}: {predictor.batch_size} clips at a time on {predictor.device}, "
-      f"compiled in {predictor.compile_seconds:.1f} s"
-    )
+    self._predictor = Predictor(self._model, self._options)
+    say(f"{self.about['name']}: {self._predictor.describe()}")
 
   def of_video(self, number: int, frames: Sequence[int]) -> Generator[np.ndarray, None, None]:
     """Yields the maps of some frames of a video; all of its frames are decoded, for the windows."""

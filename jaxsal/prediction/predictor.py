@@ -177,6 +177,14 @@ class Predictor:
     runtime.trim()
     self.compile_seconds = time.perf_counter() - start
 
+  def describe(self) -> str:
+    """Returns the batch size, the devices and the time that compiling took, in words."""
+    unit = "frames" if self.network.recurrent else "clips"
+    return (
+      f"{self.batch_size} {unit} at a time on {self.device}, "
+      f"compiled in {self.compile_seconds:.1f} s"
+    )
+
   def maps(
     self,
     frames: Iterable[np.ndarray],

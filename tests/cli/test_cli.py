@@ -70,6 +70,7 @@ sys.exit(cli.main(sys.argv[1:]))
   ("argv", "said"),
   [
     (["train", "--config=tsfp"], "reading .*tsfp.py"),
+    (["predict", "a.mp4", "--out=o"], "predicting a.mp4 with unisal, the default model"),
     (["predict", "a.mp4", "--model=m", "--out=o"], "predicting a.mp4 with m"),
     (["predict", "a.mp4", "b.mp4", "--model=m", "--out=o"], "predicting 2 videos with m"),
     (
@@ -123,6 +124,25 @@ def test_predict_one_video(capsys, tmp_path, clip):
   assert {path.name for path in out.iterdir()} == {"maps", "maps.npz", "overlay.mp4"}
   assert re.search(r"6 frames in .* s, .* frames/s \(network alone .*\) -> .*out", printed)
   assert re.search(r"clips at a time on \d+ x \w+, compiled in", printed)
+
+
+def test_predict_takes_weights_by_name(capsys, tmp_path, clip, monkeypatch):
+  """The tiny network stands for the published weights in the cache; nothing is fetched."""
+  from jaxsal import models, weights
+
+  monkeypatch.undo()  # the fixture that replaces every model folder
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  monkeypatch.setenv("JAXSAL_OFFLINE", "1")
+  code, _, errors = jaxsal(capsys, "predict", clip, f"--out={tmp_path / 'out'}")
+  assert code == 2 and "jaxsal weights fetch unisal --from=FILE" in errors
+  models.save(models.create("unisal", "tiny"), weights.folder_of("unisal"))
+  command = ("predict", clip, f"--out={tmp_path / 'out'}", "--stride=2")
+  code, printed, errors = jaxsal(capsys, *command)
+  assert (code, errors) == (0, "")
+  assert "with unisal, the default model (--model names another)" in printed
+  assert printed.count("compiling for") == 1  # for the size of the video alone
+  assert re.search(r"unisal: \d+ frames at a time on", printed)
+  assert len(list((tmp_path / "out" / "maps").iterdir())) == 6
 
 
 def test_predict_without_overlay(capsys, tmp_path, clip):
@@ -193,7 +213,8 @@ def test_output_in_use_is_refused_then_replaced(capsys, tmp_path, clip):
 @pytest.mark.parametrize(
   ("argv", "message"),
   [
-    (["predict", "a.mp4", "--out=o"], "--model"),
+    (["predict", "a.mp4"], "--out"),
+    (["predict", "a.mp4", "--out=o", "--stride=0"], "stride 0: must be at least 1"),
     (
       ["predict", "a.mp4", "--out=o", "--model=m", "--blurr=3"],
       "unknown argument --blurr=3. Did you mean --blur?",

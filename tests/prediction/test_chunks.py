@@ -128,6 +128,7 @@ def test_the_command_can_do_without(flags, sharing, tmp_path, monkeypatch):
     raise KeyboardInterrupt
 
   monkeypatch.setattr("jaxsal.prediction.Predictor", predictor)
+  monkeypatch.setattr("jaxsal.models.load", lambda path: EveryStep("last", "repeat"))
   clip = clips.write_clip(tmp_path / "clip.mp4", clips.moving_square(2, 34, 50))
   cli.main(["predict", "--model=any", str(clip), f"--out={tmp_path / 'out'}", *flags])
   assert asked == [sharing]
