@@ -1,8 +1,8 @@
-"""Probes and reads videos through FFmpeg (PyAV), and writes MP4 files."""
+"""Probes and reads videos through FFmpeg (PyAV) or from frames in image files; writes MP4 files."""
 
 import dataclasses
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Self, cast
@@ -15,6 +15,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from jaxsal.data import images
 from jaxsal.data.transforms import Resampling, resize
 from jaxsal.errors import UserError
 
@@ -30,10 +31,10 @@ _MP4_SOUND = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-  """Facts that a video file states.
+  """Facts that a video file states, or that are known about frames in image files.
 
   Attributes:
-    path: path of the file.
+    path: path of the file, or the folder of the image files.
     frames: number of frames; None if the container does not state it.
     fps: frames per second; the average if the rate varies.
     height, width: size of a frame as it is shown (after rotation), in pixels.
@@ -43,6 +44,7 @@ class VideoInfo:
     duration: length in seconds; None if it is not known.
     time_base: length of one tick of the frames' time stamps, in seconds.
     pixel_aspect: width of a shown pixel divided by its height.
+    files: image files of the frames, in order; none for a video file.
   """
 
   path: Path
@@ -55,6 +57,7 @@ class VideoInfo:
   duration: float | None
   time_base: Fraction
   pixel_aspect: Fraction
+  files: tuple[Path, ...] = ()
 
 
 class Frame(NamedTuple):
@@ -123,6 +126,33 @@ def probe(source: str | Path | VideoInfo) -> VideoInfo:
     )
 
 
+def probe_frames(files: Sequence[Path], fps: float | Fraction = 25) -> VideoInfo:
+  """Returns the facts about a video whose frames are image files; decodes the first header only.
+
+  Args:
+    files: the image files in order, at least one.
+    fps: frames per second.
+
+  Raises:
+    UserError: the first file is missing, or is no image.
+  """
+  fps = Fraction(fps).limit_denominator(1_000_000)
+  height, width = images.size(files[0])
+  return VideoInfo(
+    path=files[0].parent,
+    frames=len(files),
+    fps=fps,
+    height=height,
+    width=width,
+    has_audio=False,
+    rotation=0,
+    duration=float(len(files) / fps),
+    time_base=1 / fps,
+    pixel_aspect=Fraction(1),
+    files=tuple(files),
+  )
+
+
 def count_frames(source: str | Path | VideoInfo) -> int:
   """Returns the number of frames, counted without decoding if the container does not state it.
 
@@ -143,15 +173,19 @@ def count_frames(source: str | Path | VideoInfo) -> int:
 
 
 def read_frames(
-  path: str | Path, size: tuple[int, int] | None = None, resampling: Resampling = "area"
+  source: str | Path | VideoInfo,
+  size: tuple[int, int] | None = None,
+  resampling: Resampling = "area",
 ) -> Iterator[np.ndarray]:
   """Yields the frames of a video in the order of their times; see `read_timed_frames`."""
-  for frame in read_timed_frames(path, size, resampling):
+  for frame in read_timed_frames(source, size, resampling):
     yield frame.image
 
 
 def read_timed_frames(
-  path: str | Path, size: tuple[int, int] | None = None, resampling: Resampling = "area"
+  source: str | Path | VideoInfo,
+  size: tuple[int, int] | None = None,
+  resampling: Resampling = "area",
 ) -> Iterator[Frame]:
   """Decodes a video frame by frame, and keeps only the decoder's frames in memory.
 
@@ -161,7 +195,7 @@ def read_timed_frames(
   tone-mapped. Pixels that are not square remain as they are stored.
 
   Args:
-    path: path of the file.
+    source: path of the file, or the result of `probe` or `probe_frames`.
     size: height and width to which frames are resized; the size of the video by default.
     resampling: how frames are resized (see `jaxsal.data.transforms.resize`).
 
@@ -172,7 +206,32 @@ def read_timed_frames(
     UserError: the file is missing, empty, a folder, no video, or none of its frames can be decoded.
     DamagedVideo: data after the last frame are missing or cannot be decoded.
   """
-  path = Path(path)
+  if isinstance(source, VideoInfo) and source.files:
+    frames = _read_images(source)
+  else:
+    frames = _read_file(source.path if isinstance(source, VideoInfo) else Path(source))
+  for time, image in frames:
+    yield Frame(time, image if size is None else resize(image, size, resampling))
+
+
+def _read_images(info: VideoInfo) -> Iterator[Frame]:
+  """Yields the frames of a video from image files."""
+  for number, file in enumerate(info.files):
+    try:
+      image = images.read(file)
+    except UserError as error:
+      if number == 0:
+        raise
+      raise DamagedVideo(info.path, number, f"{file.name} cannot be read") from error
+    if image.shape[:2] != (info.height, info.width):
+      h, w = image.shape[:2]
+      reason = f"{file.name} is {w} x {h} and not {info.width} x {info.height}"
+      raise DamagedVideo(info.path, number, reason)
+    yield Frame(number / info.fps, image)
+
+
+def _read_file(path: Path) -> Iterator[Frame]:
+  """Yields the frames of a video file at their own size."""
   with open_container(path) as container:
     stream = _video_stream(container, path)
     step = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
@@ -191,7 +250,7 @@ def read_timed_frames(
         time = Fraction(0) if stamp is None else stamp
       else:
         time = stamp if stamp is not None and stamp > time else time + step
-      yield Frame(time, image if size is None else resize(image, size, resampling))
+      yield Frame(time, image)
 
 
 class VideoWriter:

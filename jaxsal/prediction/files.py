@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 Maps = Literal["png", "npz", "both", "none"]
 
-# The files and folders that `predict_file` writes, and that `overwrite` may therefore delete.
-_OUTPUTS = {"maps", "maps.npz", "overlay.mp4", "gates.mp4", "gates.png"}
+# The files and folders that prediction writes, and that `overwrite` may therefore delete.
+_OUTPUTS = {"maps", "maps.npz", "overlay.mp4", "overlays", "gates.mp4", "gates.png"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """The work that `predict_file` has done.
+  """The work that a prediction has done.
 
   Attributes:
-    frames: number of frames.
+    frames: number of frames, or of images.
     seconds: seconds in all.
     model_seconds: seconds in the network, transfers included.
     out: the folder that was written.
@@ -72,7 +72,8 @@ def predict_file(
 
   Args:
     predictor: the compiled network.
-    video: path of the video, or its `VideoInfo` from `jaxsal.data.video.probe`.
+    video: path of the video, or its `VideoInfo` from `jaxsal.data.video`: from `probe`, or from
+      `probe_frames` if its frames are image files.
     out: path of the folder to make.
     maps: which of the first two outputs to write.
     overlay: whether to write the third output.
@@ -164,7 +165,7 @@ def _predicted(
 
   def frames() -> Iterator[np.ndarray]:
     resampling = predictor.network.resampling
-    resized = video_files.read_timed_frames(info.path, predictor.size, resampling)
+    resized = video_files.read_timed_frames(info, predictor.size, resampling)
     for frame in damage.frames_before(resized):
       times.append(frame.time)
       yield frame.image
@@ -172,7 +173,7 @@ def _predicted(
   with contextlib.ExitStack() as stack:
     shown = None
     if with_images:
-      again = _Damage().frames_before(video_files.read_timed_frames(info.path))
+      again = _Damage().frames_before(video_files.read_timed_frames(info))
       shown = stack.enter_context(contextlib.closing(prefetch(again, depth=4)))
     maps = predictor.maps(frames(), sound=predictor.hear(info), fps=float(info.fps))
     stack.enter_context(contextlib.closing(maps))

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxsal import console, runtime
 from jaxsal.data import flow as optical_flow
+from jaxsal.data import inputs
 from jaxsal.data import video as video_files
 from jaxsal.data.sound import read_sound
 from jaxsal.data.transforms import resize
@@ -45,7 +46,8 @@ def predict(
   Args:
     model: a network, a name in the table of weights, or the path of a model folder or of a
       training's workdir.
-    video: path of a video file, or its frames: RGB uint8 [n, H, W, 3], without sound.
+    video: path of a video, of an image or of a folder of numbered frames; or frames, RGB uint8
+      [n, H, W, 3], without sound.
     options: how to predict; the defaults of `PredictOptions` if None.
     **changes: values for single fields of the options, as in `blur=7`.
 
@@ -66,10 +68,15 @@ def predict(
     resampling = predictor.network.resampling
     maps = predictor.maps(resize(frame, predictor.size, resampling) for frame in video)
   else:
-    info = video_files.probe(video)  # a bad file is found before the network is compiled
+    source = inputs.find([video])
+    if len(source) > 1 or (source[0].kind == "images" and len(source[0].files) > 1):
+      raise UserError(f"{video}: several videos or images. Predict them one by one.")
+    info = source[0].probe()  # a bad file is found before the network is compiled
     height, width = info.height, info.width
-    predictor = Predictor(load_network(model).for_size(height, width), options, **changes)
-    frames = video_files.read_frames(info.path, predictor.size, predictor.network.resampling)
+    network = load_network(model)
+    network = network.for_images() if source[0].kind == "images" else network
+    predictor = Predictor(network.for_size(height, width), options, **changes)
+    frames = video_files.read_frames(info, predictor.size, predictor.network.resampling)
     maps = predictor.maps(frames, sound=predictor.hear(info), fps=float(info.fps))
   return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
 
