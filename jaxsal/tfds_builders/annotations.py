@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import scipy.io
 
-from jaxsal.data import transforms, video
+from jaxsal.data import naming, transforms, video
+from jaxsal.data.naming import files
 from jaxsal.errors import UserError
 
-_IMAGES = (".png", ".jpg", ".jpeg")
+IMAGES = (".png", ".jpg", ".jpeg")
 _JPEG = (".jpg", ".jpeg")
 
 
@@ -92,19 +93,17 @@ def find(
       return None
   if not files(fixations, ".png"):
     fixations = fixations / "maps"
-  counts = {
-    str(maps): len(files(maps, *_IMAGES)),
-    str(fixations): len(files(fixations, ".png", ".mat")),
-  }
+  found = {maps: files(maps, *IMAGES), fixations: files(fixations, ".png", ".mat")}
   if images.is_dir():
-    counts[str(images)] = len(files(images, *_IMAGES))
-  if len(set(counts.values())) > 1 or 0 in counts.values():
-    text = ", ".join(f"{count} files in {path}" for path, count in counts.items())
-    problems.append(f"{name}: {text}")
+    found[images] = files(images, *IMAGES)
+  unpaired = naming.unpaired(found) if all(found.values()) else ""
+  if unpaired or not all(found.values()):
+    counts = ", ".join(f"{len(paths)} files in {path}" for path, paths in found.items())
+    problems.append("; ".join(filter(None, (f"{name}: {counts}", unpaired))))
     return None
   return Recording(
     name=name,
-    frames=counts[str(maps)],
+    frames=len(found[maps]),
     images=images,
     maps=maps,
     fixations=fixations,
@@ -120,7 +119,7 @@ def find_all(folder: pathlib.Path, fps: float, problems: list[str]) -> list[Reco
     return []
   found = (
     find(path.name, path, path / "images", fps, problems)
-    for path in sorted(folder.iterdir())
+    for path in naming.in_order(folder.iterdir())
     if path.is_dir()
   )
   return [recording for recording in found if recording is not None]
@@ -138,7 +137,7 @@ def read(recording: Recording) -> Iterator[Frame]:
     images = ((image, None, None) for image in video.read_frames(recording.images))
   maps = points = None
   if recording.maps and recording.fixations:
-    maps = files(recording.maps, *_IMAGES)
+    maps = files(recording.maps, *IMAGES)
     points = files(recording.fixations, ".png", ".mat")
   gaze = read_gaze(recording.gaze, recording.frames, recording.fps)
   count, size = 0, None
@@ -148,7 +147,7 @@ def read(recording: Recording) -> Iterator[Frame]:
     if count < recording.frames:
       density, png, fixations = np.zeros(size, np.float32), None, np.zeros((0, 2), np.float32)
       if maps and points:
-        density, png, fixations = _read_annotation(size, path, maps[count], points[count])
+        density, png, fixations = _read_annotation(size, maps[count], points[count])
       yield Frame(image, jpeg, density, png, fixations, _on_frame(gaze[count], size))
     count += 1
   if count != recording.frames:
@@ -156,17 +155,6 @@ def read(recording: Recording) -> Iterator[Frame]:
       f"{recording.images} has {count} frames, {recording.maps or 'its header'} says"
       f" {recording.frames}."
     )
-
-
-def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
-  """Returns the files of a folder with one of these suffixes, by name; none without the folder.
-
-  Hidden files, which other systems leave in folders, are left out.
-  """
-  if not folder.is_dir():
-    return []
-  visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-  return sorted(path for path in visible if path.suffix.lower() in suffixes)
 
 
 def resize(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -185,36 +173,23 @@ def size_of(encoded: bytes) -> tuple[int, int]:
 def _read_folder(
   folder: pathlib.Path,
 ) -> Iterator[tuple[np.ndarray, bytes | None, pathlib.Path]]:
-  for path in files(folder, *_IMAGES):
+  for path in files(folder, *IMAGES):
     data = path.read_bytes()
     image = decode(data, cv2.IMREAD_COLOR_RGB, path)
     yield image, data if path.suffix.lower() in _JPEG else None, path
 
 
 def _read_annotation(
-  size: tuple[int, int],
-  path: pathlib.Path | None,
-  map_path: pathlib.Path,
-  fixation_path: pathlib.Path,
+  size: tuple[int, int], map_path: pathlib.Path, fixation_path: pathlib.Path
 ) -> tuple[np.ndarray, bytes | None, np.ndarray]:
   """Reads the density of a frame, its bytes if it is a PNG, and the fixations.
 
   Args:
     size: height and width of the frame.
-    path: file of the frame; None if it is part of a video file.
     map_path: file of the density.
     fixation_path: file of the fixations.
   """
-  if path is not None and path.stem != map_path.stem:
-    raise UserError(
-      f"{path} is in the place of the frame of {map_path}: a frame is missing, or there are"
-      " frames without densities."
-    )
   density, png = read_density(map_path, size)
-  if fixation_path.stem != map_path.stem:
-    raise UserError(
-      f"{fixation_path} is in the place of the fixations of {map_path.name}: a file is missing."
-    )
   fixated = _read_fixations(fixation_path)
   check_size(fixated, size, fixation_path)
   return density, png, points_of(fixated)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxsal.data import transforms
+from jaxsal.data import naming, transforms
 from jaxsal.errors import UserError
 from jaxsal.tfds_builders import annotations, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
@@ -63,8 +63,8 @@ class Builder(video_builder.VideoBuilder):
     for split, short in _SPLITS.items():
       kinds = {"images": sorted(folder.glob(f"images/**/COCO_{short}2014_*.jpg"))}
       if split in self.ANNOTATED:
-        kinds["maps"] = annotations.files(folder / "maps" / short, ".png")
-        kinds["fixations"] = annotations.files(folder / "fixations" / short, ".mat")
+        kinds["maps"] = naming.files(folder / "maps" / short, ".png")
+        kinds["fixations"] = naming.files(folder / "fixations" / short, ".mat")
       paths = {kind: {path.stem: path for path in files} for kind, files in kinds.items()}
       names = sorted(set().union(*paths.values()))
       for kind, there in paths.items():
