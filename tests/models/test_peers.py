@@ -29,7 +29,7 @@ def test_peers_pass_the_golden_cases(name):
   # In float32, rounding moves a switch in TASED-Net's case, because two maxima nearly tie.
   dtype = torch.float64 if name == "tased" else torch.float32
   output = run(name, case.state_dict, np.array(case.frames.transpose(0, 4, 1, 2, 3)), dtype)
-  # As in the networks' own tests, S3D's logits are compared on their scale, and maps directly.
+  # S3D's logits are compared on their scale, and maps directly, as in the networks' own tests.
   scale = case.arrays["output"].std() if name == "s3d" else 1
   assert np.abs(output - case.arrays["output"]).max() < 1e-4 * scale
 
