@@ -6,6 +6,7 @@ The PNG files are lossless and smaller; the MATLAB files are read only if there 
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import scipy.io
 from jaxsal.data import naming, transforms, video
 from jaxsal.data.naming import files
 from jaxsal.errors import UserError
+from jaxsal.tfds_builders import fixation_maps, text
 
 IMAGES = (".png", ".jpg", ".jpeg")
 _JPEG = (".jpg", ".jpeg")
@@ -190,9 +192,7 @@ def _read_annotation(
     fixation_path: file of the fixations.
   """
   density, png = read_density(map_path, size)
-  fixated = _read_fixations(fixation_path)
-  check_size(fixated, size, fixation_path)
-  return density, png, points_of(fixated)
+  return density, png, _read_fixations(fixation_path, size)
 
 
 def _on_frame(gaze: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -213,18 +213,35 @@ def read_density(path: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray,
   return density.astype(np.float32), data if path.suffix.lower() == ".png" else None
 
 
-def points_of(fixated: np.ndarray) -> np.ndarray:
-  """Returns the centres of the pixels of [h, w] that are not 0: float32 [n, 2], (x, y)."""
-  y, x = np.nonzero(fixated)
-  return np.stack([x, y], axis=1).astype(np.float32) + 0.5
+def _read_fixations(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
+  """Reads the fixations of a frame of this size: float32 [n, 2], (x, y) in pixels."""
+  if path.suffix.lower() == ".mat":
+    return read_fixation_mat(path, "I", size, "its frame")
+  # As stored: OpenCV's conversion to 8-bit grey loses the value 1 in an image of 16 bits, and dark
+  # colours of a palette.
+  image = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED, path)
+  fixated = fixation_maps.one_channel(image, path)
+  check_size(fixated, size, path)
+  return fixation_maps.points_of(fixation_maps.marks(fixated, path))
 
 
-def _read_fixations(path: pathlib.Path) -> np.ndarray:
-  """Reads fixations as [h, w]: fixated pixels are not 0."""
-  if path.suffix.lower() != ".mat":
-    return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE, path)
-  (fixated,) = read_mat(path, "I")
-  return np.asarray(fixated)
+def read_fixation_mat(
+  path: pathlib.Path, variable: str, size: tuple[int, int], other: str
+) -> np.ndarray:
+  """Reads the fixations in a MATLAB file: float32 [n, 2], (x, y) in pixels.
+
+  Args:
+    path: the file.
+    variable: name of the variable with the fixation map.
+    size: height and width of the map.
+    other: the image that has this size, for the error.
+
+  Raises:
+    UserError: the file cannot be read or holds no fixation map of this size.
+  """
+  fixated = fixation_maps.dense(read_mat(path, variable)[0])
+  check_size(fixated, size, path, other)
+  return fixation_maps.points_of(fixation_maps.marks(fixated, path))
 
 
 def read_mat(path: pathlib.Path, *names: str) -> list[Any]:
@@ -278,7 +295,7 @@ def read_gaze(paths: tuple[pathlib.Path, ...], frames: int, fps: float) -> list[
   A file has one line per sample: the time in microseconds, x and y on a screen of 1440 x 900
   pixels, and the event, which begins with F during a fixation. The video filled the screen's width,
   with bars above and below. An observer's gaze at a frame is the first sample of a fixation while
-  the frame is shown. The file is taken to begin with the video.
+  the frame is shown. The file is taken to begin with the video, also if the observer blinks then.
 
   Args:
     paths: one file per observer, named after the observer's number, as in P001_Trail0001.txt.
@@ -288,21 +305,37 @@ def read_gaze(paths: tuple[pathlib.Path, ...], frames: int, fps: float) -> list[
   Returns:
     One float32 [n, 3] per frame: x and y in pixels of a frame of 640 x 360 (width x height), and
     the observer's number.
+
+  Raises:
+    UserError: a file is no text, or none of its lines has this form.
   """
   found: list[list[tuple[float, float, float]]] = [[] for _ in range(frames)]
   scale = 640 / 1440
   for path in paths:
     observer = int(path.stem.partition("_")[0][1:])  # P001_Trail0001
     seen, start = set(), None
-    for line in path.read_text(errors="replace").splitlines():
-      fields = line.split()
-      try:
-        microseconds, x, y = (float(field) for field in fields[:3])
-      except ValueError:  # a heading
+    lines = [line.split() for line in text.lines(path)]
+    for fields in lines:
+      microseconds, x, y = (_number(field) for field in [*fields, "", "", ""][:3])
+      if not math.isfinite(microseconds):  # a heading
         continue
       start = microseconds if start is None else start
-      frame = int((microseconds - start) * 1e-6 * fps)
-      if frame < frames and frame not in seen and fields[3:] and fields[3].startswith("F"):
+      frame = math.floor((microseconds - start) * 1e-6 * fps)
+      fixated = fields[3:] and fields[3].startswith("F") and math.isfinite(x + y)
+      if fixated and 0 <= frame < frames and frame not in seen:
         seen.add(frame)
         found[frame].append((x * scale, (y - (900 - 360 / scale) / 2) * scale, observer))
+    if start is None and sum(map(bool, lines)) > 1:
+      raise UserError(
+        f"{path}: no line has the time in microseconds, x, y and the event, with spaces or tabs in"
+        " between."
+      )
   return [np.asarray(rows, np.float32).reshape(-1, 3) for rows in found]
+
+
+def _number(field: str) -> float:
+  """Parses a number, with a decimal point or comma; NaN if it is none."""
+  try:
+    return float(field.replace(",", "."))
+  except ValueError:
+    return math.nan

@@ -20,7 +20,8 @@ import numpy as np
 
 from jaxsal.console import say
 from jaxsal.data import naming, transforms
-from jaxsal.tfds_builders import annotations, records, video_builder
+from jaxsal.errors import UserError
+from jaxsal.tfds_builders import annotations, records, text, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
 
 # The stored split, of which the folds are lists. TFDS gives the name "all" a meaning of its own.
@@ -100,7 +101,12 @@ def read_lines(path: pathlib.Path, problems: list[str]) -> Iterator[tuple[str, s
   if not path.is_file():
     problems.append(f"{path} is missing")
     return
-  for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+  try:
+    lines = text.lines(path)
+  except UserError as error:
+    problems.append(str(error))
+    return
+  for number, line in enumerate(lines, start=1):
     if line.strip():
       yield f"{path}, line {number}", line.strip()
 
@@ -180,9 +186,7 @@ def read(recording: Recording) -> Iterator[Frame]:
     annotations.check_size(density, size, density_path, "the video's first density")
 
     fixation_path = fixation_maps[number]
-    (fixated,) = annotations.read_mat(fixation_path, "eyeMap")
-    annotations.check_size(fixated, size, fixation_path, "its density")
-    fixations = annotations.points_of(fixated)
+    fixations = annotations.read_fixation_mat(fixation_path, "eyeMap", size, "its density")
 
     image_path = images[number]
     jpeg = image_path.read_bytes()
