@@ -23,7 +23,7 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-# Files of the marker `quick`, a subset of less than a minute on two cores that covers every package.
+# Files of the marker `quick`, a subset of less than a minute on two cores that covers all packages.
 # A file belongs here if it takes a few seconds.
 QUICK = {
   "cli": ["test_cli.py"],
