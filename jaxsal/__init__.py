@@ -35,8 +35,8 @@ __all__ = [
 
 __version__ = importlib.metadata.version("jaxsal")
 
-# Public name -> its module. A name is imported at its first use: `jaxsal --help` and the processes
-# that load data need neither JAX nor TFDS.
+# The module of each public name. It is imported when the name is first used, because
+# `jaxsal --help` and the processes that load data need neither JAX nor TFDS.
 _HOMES = {
   "Predictor": "jaxsal.prediction",
   "evaluate": "jaxsal.evaluation",

@@ -20,9 +20,10 @@ T = TypeVar("T")
 console = rich.console.Console(
   width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False
 )
-# Seconds between two lines of progress if there is no terminal to redraw: in a log file, in CI, or
-# after a notebook's `!`.
+# Seconds between two lines of progress, and before the first one, if there is no terminal to redraw:
+# in a log file, in CI, or after a notebook's `!`.
 _PLAIN_INTERVAL = 10.0
+_FIRST_LINE = 2.0
 
 
 def say(text: str) -> None:
@@ -67,7 +68,8 @@ class Progress:
     self._description, self._total, self._unit = description, total, unit
     self._start = self._done = start
     self._began: float | None = None
-    self._printed = time.monotonic()
+    # As if the last line were some seconds old, so that the first one comes early.
+    self._printed = time.monotonic() - _PLAIN_INTERVAL + _FIRST_LINE
     self._text = ""
     self._bar = None
     if console.is_terminal:

@@ -23,8 +23,28 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+# Files of the marker `quick`, a subset of less than a minute on two cores that covers all packages.
+# A file belongs here if it takes a few seconds.
+QUICK = {
+  "cli": ["test_cli.py"],
+  "convert": ["test_checkpoint.py"],
+  "data": ["test_sources.py", "test_transforms.py", "test_windows.py"],
+  "evaluation": ["test_protocols.py", "test_published.py", "test_summary.py"],
+  "models": ["test_folder.py"],
+  "nn": ["test_attention.py"],
+  "prediction": ["test_predictor.py"],
+  "tests": ["test_console.py", "test_files.py", "test_layers.py", "test_losses.py"],
+  "tfds_builders": ["test_build.py", "test_frame_lists.py"],
+  "train": ["test_optimizer.py", "test_pace.py"],
+}
+
+
 def pytest_collection_modifyitems(items):
-  """The files that take longest come first: at the end no worker waits for another's."""
+  """Marks the quick tests. The files that take longest come first: no worker waits at the end."""
+  for item in items:
+    files = QUICK.get(item.path.parent.name, [])
+    if item.path.name in files and not item.get_closest_marker("slow"):
+      item.add_marker(pytest.mark.quick)
   items.sort(key=lambda item: item.path.parent.name not in ("models", "train"))
 
 

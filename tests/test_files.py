@@ -1,4 +1,4 @@
-"""Output is complete or not there."""
+"""Output appears only when it is complete."""
 
 import os
 
@@ -38,7 +38,7 @@ def test_the_new_folder_takes_the_place_of_the_old(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_after_an_error_the_old_folder_stands(tmp_path, error):
+def test_an_error_leaves_the_old_folder(tmp_path, error):
   target = tmp_path / "model"
   fill(target, "old")
   with pytest.raises(error), files.replacing_folder(target) as temporary:
@@ -48,7 +48,7 @@ def test_after_an_error_the_old_folder_stands(tmp_path, error):
   assert entries(tmp_path) == ["model"]
 
 
-def test_after_an_error_nothing_new_is_there(tmp_path):
+def test_an_error_leaves_no_new_folder(tmp_path):
   with pytest.raises(ValueError), files.replacing_folder(tmp_path / "model"):
     raise ValueError
   assert entries(tmp_path) == []

@@ -10,8 +10,16 @@ from flax import nnx
 
 from jaxsal.convert.checkpoint import read_state_dict, to_numpy
 from jaxsal.errors import UserError
-from jaxsal.models import MODELS, BaseEncoder, BaseNetwork, build, configure, find, variables
-from jaxsal.models._table import Entry
+from jaxsal.models import (
+  MODELS,
+  BaseEncoder,
+  BaseNetwork,
+  Entry,
+  build,
+  configure,
+  find,
+  variables,
+)
 
 Source = str | pathlib.Path | Mapping[str, Any]
 

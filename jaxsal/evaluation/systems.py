@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxsal import metrics, models
 from jaxsal.console import say
-from jaxsal.data import transforms
+from jaxsal.data import naming, transforms
 from jaxsal.data.sources import Split
 from jaxsal.errors import UserError
 from jaxsal.evaluation.bounds import Bound, Frame
@@ -132,7 +132,7 @@ class FolderMaps:
   """Maps of any system, in a folder of images: FOLDER/<video>/<frame>.png, as DHF1K takes them.
 
   A video has one grey PNG for each frame, all of one size, whichever that is. The names of the
-  images only give their order; shorter names come first, so that 2.png precedes 10.png.
+  images only give their order, in which 2.png precedes 10.png.
   """
 
   def __init__(self, folder: str | Path, split: Split) -> None:
@@ -148,11 +148,13 @@ class FolderMaps:
     problems = []
     for video in split.videos:
       directory = self._folder / video.name
-      images = sorted(directory.glob("*.png"), key=lambda path: (len(path.name), path.name))
+      images = naming.files(directory, ".png")
       if not directory.is_dir():
         problems.append(f"{video.name}: missing")
       elif len(images) != video.frames:
         problems.append(f"{video.name}: {len(images)} images for {video.frames} frames")
+      elif doubled := naming.doubled(images):
+        problems.append(f"{video.name}: {doubled}")
       self._images.append(images)
     if problems:
       raise UserError(

@@ -79,7 +79,10 @@ class BaseNetwork(nnx.Module, Generic[Config]):
 
   @staticmethod
   def fields_from(names: Iterable[str]) -> dict[str, Any]:
-    """Returns the fields of the configuration that the names in a state dict tell: usually none."""
+    """Returns the fields of the configuration that follow from the names in a state dict.
+
+    Most networks have no such field.
+    """
     del names
     return {}
 
@@ -93,7 +96,7 @@ class BaseNetwork(nnx.Module, Generic[Config]):
 
 
 class BaseEncoder(nnx.Module):
-  """An encoder that published weights of a classifier initialise."""
+  """An encoder that the published weights of a classifier can initialise."""
 
   def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
     """Yields an entry for every name in the classifier's state dict.

@@ -2,8 +2,8 @@
 
 Jain et al., ViNet: Pushing the limits of Visual Modality for Audio-Visual Saliency Prediction, IROS
 2021. SoundNet's features of the clip's sound are fused with the deepest features of ViNet's encoder
-(section 3.2). The authors' PyTorch checkpoints load for the bilinear and the transformer fusion; of
-the third, concatenation, they published no code.
+(section 3.2). The authors' PyTorch checkpoints load for the bilinear and the transformer fusion;
+they published no code for the third fusion, concatenation.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from jaxsal.errors import UserError
 from jaxsal.models import s3d, soundnet, vinet
 from jaxsal.models._base import AudioVisualModel
 from jaxsal.models._geometry import check_clip
+from jaxsal.models._parts import parts
 from jaxsal.models._table import Entry, bilinear, conv, conv2d, linear, under, unused
 from jaxsal.models.vinet import ViNetConfig
 from jaxsal.nn.init import filled, kernel_init
@@ -28,11 +29,12 @@ from jaxsal.nn.init import filled, kernel_init
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AViNetConfig(ViNetConfig):
-  """Configuration of AViNet: ViNet's, and how sound comes in.
+  """Configuration of AViNet: ViNet's, and the fusion with the sound.
 
   Attributes:
-    size: weights of the bilinear and the transformer fusion fit one size only.
-    fusion: of the features of frames and sound: `bilinear` (B), the one that the paper reports,
+    size: height and width; the weights of the bilinear and the transformer fusion fit one size
+      only.
+    fusion: fusion of the features of frames and sound: `bilinear` (B), which the paper reports,
       `transformer` (T), or `concat` (C).
   """
 
@@ -40,23 +42,23 @@ class AViNetConfig(ViNetConfig):
 
   @property
   def visual(self) -> ViNetConfig:
-    """The part that is ViNet's."""
+    """The configuration of ViNet."""
     fields = dataclasses.fields(ViNetConfig)
     return ViNetConfig(**{field.name: getattr(self, field.name) for field in fields})
 
   @property
   def audio(self) -> soundnet.SoundNetConfig:
-    """A SoundNet with as many features as the frames have."""
+    """The configuration of SoundNet, with as many channels as the frames' deepest features."""
     return soundnet.SoundNetConfig(width=self.width, features=self.features)
 
   @property
   def features(self) -> int:
-    """Channels of the deepest features."""
+    """The number of channels of the deepest features."""
     return s3d.stage_channels(self.width)[-1]
 
   @property
   def positions(self) -> tuple[int, int, int]:
-    """Shape of the deepest features: time, height, width."""
+    """The time, height and width of the deepest features."""
     h, w = self.size
     return self.length // 8, h // 32, w // 32
 
@@ -65,7 +67,7 @@ VARIANTS = {
   "base": AViNetConfig(),
   "small": AViNetConfig(width=0.25),
   "tiny": AViNetConfig(width=0.0625, length=8, size=(32, 64)),
-  # Section 3.2.
+  # Section 3.2: the other fusions.
   "transformer": AViNetConfig(fusion="transformer"),
   "concat": AViNetConfig(fusion="concat"),
 }
@@ -75,7 +77,11 @@ _HEADS = 4
 
 
 class BilinearFusion(nnx.Module):
-  """y = x1^T A x2 + b of the positions of one channel (equation 1), the same for every channel."""
+  """The bilinear fusion y = x1^T A x2 + b (equation 1).
+
+  For each channel, x1 are the positions of the frames' features and x2 the steps of the sound's. A
+  and b are the same for all channels.
+  """
 
   def __init__(self, config: AViNetConfig, audio_steps: int, rngs: nnx.Rngs) -> None:
     t, h, w = config.positions
@@ -86,9 +92,9 @@ class BilinearFusion(nnx.Module):
     self.bias = nnx.Param(filled(0, shape[-1]))
 
   def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
-    """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32."""
+    """Takes [b, t, h, w, c] and [b, s, c]; returns float32 [b, t, h, w, c]."""
     b, _, _, _, c = video.shape
-    # As the authors' code has it: a window over time, and every second column.
+    # The authors' code pools the frames' features over time, and takes every second column.
     pooled = nn.max_pool3d(video.astype(jnp.float32), (self.window, 1, 1), (2, 1, 2))
     products = jnp.einsum("bic,bjc->bcij", pooled.reshape(b, -1, c), audio)
     fused = jnp.einsum("bcij,ijo->boc", products, self.kernel[...])
@@ -96,7 +102,7 @@ class BilinearFusion(nnx.Module):
 
 
 class EncoderLayer(nnx.Module):
-  """Layer of a transformer's encoder, normalised after each addition; without dropout."""
+  """A layer of a transformer's encoder, normalised after each addition, without dropout."""
 
   def __init__(self, width: int, rngs: nnx.Rngs) -> None:
     options = {"kernel_init": kernel_init, "rngs": rngs}
@@ -104,12 +110,11 @@ class EncoderLayer(nnx.Module):
     self.projection = nnx.Linear(width, width, **options)
     self.linear1 = nnx.Linear(width, width, **options)
     self.linear2 = nnx.Linear(width, width, **options)
-    for name in ("norm1", "norm2"):
-      norm = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
-      setattr(self, name, norm)
+    self.norm1 = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+    self.norm2 = nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, n, c] -> the same shape."""
+    """Takes tokens [b, n, c]; returns tokens of that shape."""
     b, n, c = x.shape
     q, k, v = jnp.split(self.qkv(x).reshape(b, n, 3 * _HEADS, c // _HEADS), 3, axis=2)
     attended = jax.nn.dot_product_attention(q, k, v).reshape(b, n, c)
@@ -118,24 +123,28 @@ class EncoderLayer(nnx.Module):
 
 
 class Transformer(nnx.Module):
-  """Sinusoidal positions, added; then the encoder's layers."""
+  """A transformer's encoder: sinusoidal positions are added to the tokens, then come its layers."""
 
   def __init__(self, tokens: int, width: int, rngs: nnx.Rngs) -> None:
-    # Never trained, but kept with the weights, as in the authors' checkpoints.
+    # The positions are never trained, but saved with the weights, as in the authors' checkpoints.
     self.positions = nnx.BatchStat(jnp.asarray(sinusoids(tokens, width))[None])
     for i in range(_ENCODER_LAYERS):
       setattr(self, f"layer{i}", EncoderLayer(width, rngs))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Tokens [b, n, c] -> the same shape."""
+    """Takes tokens [b, n, c]; returns tokens of that shape."""
     x += self.positions[...]
-    for i in range(_ENCODER_LAYERS):
-      x = getattr(self, f"layer{i}")(x)
+    for layer in parts(self, "layer", range(_ENCODER_LAYERS)):
+      x = layer(x)
     return x
 
 
 class TransformerFusion(nnx.Module):
-  """Positions of the frames' features and steps of the sound's attend to each other, as tokens."""
+  """The transformer fusion.
+
+  The positions of the frames' features and the steps of the sound's features are tokens, which
+  attend to each other.
+  """
 
   def __init__(self, config: AViNetConfig, audio_steps: int, rngs: nnx.Rngs) -> None:
     width = config.features // 2
@@ -144,9 +153,9 @@ class TransformerFusion(nnx.Module):
     self.transformer = Transformer(math.prod(config.positions) + audio_steps, width, rngs)
 
   def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
-    """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32.
+    """Takes [b, t, h, w, c] and [b, s, c]; returns float32 [b, t, h, w, c].
 
-    The second half of the channels is the sound's, averaged over its steps, at all positions.
+    The second half of the channels is the mean of the sound's tokens, at all positions.
     """
     b, t, h, w, c = video.shape
     video = self.video_conv(video.astype(jnp.float32)).reshape(b, t * h * w, c // 2)
@@ -158,23 +167,31 @@ class TransformerFusion(nnx.Module):
 
 
 class ConcatFusion(nnx.Module):
-  """The sound's features, averaged over its steps, beside the frames'; then a 1x1x1 convolution."""
+  """The fusion by concatenation.
+
+  The mean of the sound's features over its steps is concatenated with the frames' features at every
+  position, and a 1x1x1 convolution follows.
+  """
 
   def __init__(self, config: AViNetConfig, rngs: nnx.Rngs) -> None:
     self.conv = nn.Conv(2 * config.features, config.features, (1, 1, 1), rngs=rngs)
 
   def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
-    """[b, t, h, w, c] and [b, s, c] -> [b, t, h, w, c], float32."""
+    """Takes [b, t, h, w, c] and [b, s, c]; returns float32 [b, t, h, w, c]."""
     audio = jnp.broadcast_to(audio.mean(axis=1)[:, None, None, None], video.shape)
     return self.conv(jnp.concatenate([video.astype(jnp.float32), audio], axis=-1))
 
 
 class AViNet(AudioVisualModel[AViNetConfig, vinet.ViNet]):
-  """AViNet (figure 2) in its three kinds of fusion; ViNet is the part `visual`."""
+  """AViNet (figure 2) with one of the three fusions; its part `visual` is ViNet."""
 
   def __init__(self, config: AViNetConfig, *, rngs: nnx.Rngs) -> None:
-    """Raises UserError as ViNet does, and for a width that the transformer cannot have."""
-    self.config = config
+    """Creates the network.
+
+    Raises:
+      UserError: ViNet cannot have the size or the length, or the transformer the width.
+    """
+    super().__init__(config)
     self.visual = vinet.ViNet(config.visual, rngs=rngs)
     self.audio = soundnet.SoundNet(config.audio, rngs=rngs)
     steps = soundnet.steps(self.samples)
@@ -185,7 +202,7 @@ class AViNet(AudioVisualModel[AViNetConfig, vinet.ViNet]):
     elif config.features % (2 * _HEADS):
       raise UserError(
         f"width is {config.width}, which makes {config.features} features: the transformer fusion "
-        f"needs a multiple of {2 * _HEADS}, such as width 1, 0.5 or 0.25 gives"
+        f"needs a multiple of {2 * _HEADS}, such as width 1, 0.5 or 0.25 gives."
       )
     else:
       self.fusion = TransformerFusion(config, steps, rngs)
@@ -196,30 +213,30 @@ class AViNet(AudioVisualModel[AViNetConfig, vinet.ViNet]):
     return self.visual.encoder
 
   def __call__(self, frames: jax.Array, waveform: jax.Array) -> jax.Array:
-    """Frames and sound -> map of the last frame.
+    """Predicts the map of the last frame.
 
     Args:
-      frames: [b, t, h, w, 3], normalised.
-      waveform: [b, samples], on the scale of [-256, 256].
+      frames: normalised frames [b, t, h, w, 3].
+      waveform: sound [b, samples] on the scale of [-256, 256].
 
     Returns:
-      float32 [b, h, w] in [0, 1].
+      float32 maps [b, h, w] in [0, 1].
 
     Raises:
-      UserError: if the clip or its sound is not of the configuration's length, or the frames of
-        an unfit size.
+      UserError: the frames or the sound have another length than the configuration, or the frames
+        a size that does not fit.
     """
     check_clip(frames, self.config)
     if self.config.fusion != "concat" and frames.shape[2:4] != self.size:
       raise UserError(
         f"frames are {frames.shape[2]} x {frames.shape[3]}: the {self.config.fusion} fusion's "
         f"weights fit {' x '.join(map(str, self.size))} only; resize the frames, or build the "
-        "network with their size"
+        "network with their size."
       )
     return self.from_stages(self.encoder(frames), waveform)
 
   def from_stages(self, stages: s3d.Stages, waveform: jax.Array) -> jax.Array:
-    """The encoder's outputs for a clip, and its sound -> its map; see `__call__`."""
+    """Predicts maps [b, h, w] from the encoder's outputs for clips and their waveforms."""
     self.check_waveform(waveform)
     fused = self.fusion(stages.base4, self.audio(waveform)).astype(self.config.dtype)
     logits = self.visual.decoder(stages._replace(base4=fused))
@@ -227,7 +244,10 @@ class AViNet(AudioVisualModel[AViNetConfig, vinet.ViNet]):
 
   @staticmethod
   def table(config: AViNetConfig) -> Iterator[Entry]:
-    """Names and order of the authors' code, whose transformer has an idle `bilinear` beside it."""
+    """Yields the names in the order of the authors' code.
+
+    Their network with the transformer fusion also has a layer `bilinear`, which it does not use.
+    """
     yield from under("visual_model", "visual", vinet.ViNet.table(config.visual))
     audio = under("audionet", "audio", soundnet.SoundNet.table(config.audio))
     if config.fusion == "bilinear":
@@ -241,12 +261,15 @@ class AViNet(AudioVisualModel[AViNetConfig, vinet.ViNet]):
       yield from _transformer_table("transformer", ("fusion", "transformer"))
       yield from audio
       yield from conv2d("audio_conv_1x1", ("fusion", "audio_conv"))
-      yield unused("bilinear.weight", (336, 42, 3))  # made for 224 x 384, whatever the size is
+      yield unused("bilinear.weight", (336, 42, 3))  # The shape is for 224 x 384 at any size.
       yield unused("bilinear.bias", (336,))
 
 
 def sinusoids(tokens: int, width: int) -> np.ndarray:
-  """Positions of Vaswani et al., Attention is all you need, 2017, section 3.5: [tokens, width]."""
+  """Computes the positional encoding [tokens, width] of a transformer.
+
+  Vaswani et al., Attention is all you need, 2017, section 3.5.
+  """
   angles = np.arange(tokens)[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(1e4) / width))
   return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(tokens, width).astype("f4")
 

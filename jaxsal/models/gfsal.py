@@ -1,8 +1,8 @@
 """GFSalNet: two streams, appearance and motion, and a gate that weighs them at every pixel.
 
-Kocak, Erdem and Erdem, A Gated Fusion Network for Dynamic Saliency Prediction, IEEE TCDS 2021.
-Parts are named as in figures 2 and 3. The paper is the source; where it leaves a choice open it is
-made here and said so.
+Kocak, Erdem and Erdem, A Gated Fusion Network for Dynamic Saliency Prediction, IEEE TCDS 2021. The
+parts are named as in figures 2 and 3. The paper is the source; where it leaves a choice open, it is
+made here, and a comment says so.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models import resnet
 from jaxsal.models._base import SaliencyConfig, SaliencyModel
+from jaxsal.models._parts import parts
 from jaxsal.models._table import Entry, conv2d, linear, under
 from jaxsal.models._weights import SavedModel, set_arrays
 from jaxsal.models.s3d import channels
@@ -28,18 +29,20 @@ class GFSalConfig(SaliencyConfig):
   """Configuration of GFSalNet; the defaults are the paper's.
 
   Attributes:
-    length: 1; the temporal stream sees motion in an image of the optical flow.
-    size: height and width (section IV-B).
-    streams: `both`, or one alone: `appearance` sees the frame (the model that SALICON trains, and
-      `spatial` in tables I to VI), `temporal` the flow image.
-    fusion: of both streams: `gated` (section III-C), or a 1 x 1 `convolution` (table VII).
-    multi_level, spatial_attention, channel_attention: whether a stream has the block (sections
-      III-A and III-B).
+    length: number of frames in a clip, always 1: motion is in the image of the optical flow.
+    size: height and width of the frames and the flow images (section IV-B).
+    streams: `both`, or a single stream: `appearance` takes the frame (it is trained on SALICON, and
+      called `spatial` in tables I to VI), `temporal` the flow image.
+    fusion: fusion of the two streams: `gated` (section III-C), or a 1 x 1 `convolution` (table
+      VII).
+    multi_level: whether a stream has the multi-level information block (section III-A).
+    spatial_attention: whether a stream has the spatial attention block (section III-B).
+    channel_attention: whether a stream has the channel-wise attention block (section III-B).
     width: factor on every channel count.
-    blocks: residual units in the four layers of ResNet.
+    blocks: numbers of residual units in the four layers of ResNet.
     batch_norm_momentum: weight of a new batch in the running statistics.
-    flow: how the flow that it was trained on was computed (`jaxsal.data.flow.Estimator.method`);
-      the trainer sets it, and prediction computes flow in the same way.
+    flow: method that computed the optical flow for training (`jaxsal.data.flow.Estimator.method`);
+      the trainer sets it, and prediction uses the same method.
   """
 
   length: int = 1
@@ -56,7 +59,7 @@ class GFSalConfig(SaliencyConfig):
 
   @property
   def encoder(self) -> resnet.ResNetConfig:
-    """Of each stream's ResNet-50."""
+    """The configuration of each stream's ResNet-50."""
     return resnet.ResNetConfig(
       width=self.width,
       blocks=self.blocks,
@@ -80,19 +83,21 @@ VARIANTS = {
   "no_gated_fusion": GFSalConfig(fusion="convolution"),
 }
 
-# Of the features before the prediction, and within the channel attention (section III-B). The paper
-# does not say how the first divide between the main stream and the multi-level block: in halves.
+# Channels of the features before the prediction, and inside the channel-wise attention (section
+# III-B). The paper does not say how many of the features come from the main stream and how many
+# from the multi-level block; here it is one half each.
 _FEATURES = 96
 _BOTTLENECK = 24
-# Of the multi-level block's convolutions, at the sizes of ResBlocks 3, 2 and 1. The last follows
-# from the division above; the others, which the paper leaves open, double as the size is halved.
+# Channels of the multi-level block's convolutions, at the sizes of ResBlocks 3, 2 and 1. The last
+# number follows from the halves above. The paper leaves the others open; here they double as the
+# size is halved.
 _MULTI_LEVEL = (192, 96, 48)
-# Of the gate's logits, per unit by which one stream's map exceeds the other's: P from 0.02 to 0.98.
+# Initial factor from the difference of the streams' maps to the gate's logits: P is 0.02 to 0.98.
 _START = 4.0
 
 
 class MultiLevelInformation(nnx.Module):
-  """Multi-level information block (figure 2b-i), from ResBlock4 down to the size of ResBlock1."""
+  """The multi-level information block (figure 2b-i), from ResBlock4 to the size of ResBlock1."""
 
   def __init__(self, config: GFSalConfig, rngs: nnx.Rngs) -> None:
     *shallower, inputs = resnet.stage_channels(config.width)
@@ -103,30 +108,30 @@ class MultiLevelInformation(nnx.Module):
       inputs = outputs
 
   def __call__(self, stages: resnet.Stages) -> jax.Array:
-    """The encoder's outputs -> [b, h, w, 48], h and w of ResBlock1."""
+    """Fuses the encoder's outputs to features [b, h, w, c] at the size of ResBlock1."""
     x = stages.layer4
-    for fuse, block in zip((self.fuse3, self.fuse2, self.fuse1), stages[2::-1]):
+    for fuse, block in zip(parts(self, "fuse", (3, 2, 1)), stages[2::-1]):
       x = jnp.concatenate([nn.resize(x, block.shape[1:3]), block], axis=-1)
       x = jax.nn.relu(fuse(x))
     return x
 
 
 class SpatialAttention(nnx.Module):
-  """Spatial attention block (figure 2b-ii): a weight for every position."""
+  """The spatial attention block (figure 2b-ii): a weight for every position."""
 
   def __init__(self, inputs: int, dtype: str, rngs: nnx.Rngs) -> None:
     self.conv = nn.Conv2d(inputs, 1, 1, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, h, w, c] -> the same shape."""
+    """Weights features [b, h, w, c]."""
     return x * jax.nn.sigmoid(self.conv(x))
 
 
 class ChannelAttention(nnx.Module):
-  """Channel-wise attention block (figure 2b-iii): a weight for every channel.
+  """The channel-wise attention block (figure 2b-iii): a weight for every channel.
 
-  Its last layer starts with all weights at one: behind the ReLU that the paper has there, a channel
-  whose weight started below zero would be shut for good.
+  All weights start at one. In the paper a ReLU follows the last layer; a channel whose weight
+  started below zero would never get a gradient.
   """
 
   def __init__(self, config: GFSalConfig, rngs: nnx.Rngs) -> None:
@@ -138,18 +143,18 @@ class ChannelAttention(nnx.Module):
     )
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, h, w, c] -> the same shape."""
+    """Weights features [b, h, w, c]."""
     weights = jax.nn.relu(self.fc1(x.astype(jnp.float32).mean(axis=(1, 2))))
     weights = jax.nn.relu(self.fc2(weights)).astype(x.dtype)
     return x * weights[:, None, None]
 
 
 class Stream(nnx.Module):
-  """One stream (figure 2a): from an image to a saliency map.
+  """A stream (figure 2a), from an image to a saliency map.
 
-  A 1 x 1 convolution takes the main stream to the channels that it has beside the multi-level
-  features, whose size it is brought to; the prediction is one more. Without the multi-level block
-  the main stream has all channels, at ResBlock4's size.
+  A 1 x 1 convolution reduces the channels of the main stream, which is then resized to the
+  multi-level features and concatenated with them; the prediction is another 1 x 1 convolution. In a
+  stream without the multi-level block, all channels are the main stream's, at ResBlock4's size.
   """
 
   def __init__(self, config: GFSalConfig, rngs: nnx.Rngs) -> None:
@@ -168,7 +173,7 @@ class Stream(nnx.Module):
     self.prediction = nn.Conv2d(features, 1, 1, dtype=config.dtype, rngs=rngs)
 
   def __call__(self, images: jax.Array) -> jax.Array:
-    """Normalised images [b, h, w, 3] -> map [b, h, w], float32 in [0, 1]."""
+    """Takes normalised images [b, h, w, 3]; returns float32 maps [b, h, w] in [0, 1]."""
     stages = self.encoder(images)
     x = stages.layer4
     if self.config.spatial_attention:
@@ -199,14 +204,14 @@ class Stream(nnx.Module):
 
 
 class GatedFusion(nnx.Module):
-  """Gated fusion block (figure 3).
+  """The gated fusion block (figure 3).
 
-  The gate starts by trusting, at every pixel, the stream that says more there: its logits are
-  4 (S_A - S_T). The paper does not say how it starts; three numbers that are learned at the rate of
-  all others stay near it.
+  At the start, the gate prefers at every pixel the stream with the higher value: its logits are
+  4 (S_A - S_T). The paper leaves the start open. It matters, because the gate is three numbers,
+  which at the learning rate of all others stay near their start.
 
-  With `gated` False it is what stands in for it in `w/o gated fusion` (table VII): a convolution
-  that weighs the streams alike everywhere.
+  If `gated` is False, the block is the one of `w/o gated fusion` (table VII): a convolution, which
+  weighs the streams alike at all pixels.
   """
 
   def __init__(self, rngs: nnx.Rngs, *, gated: bool) -> None:
@@ -218,19 +223,27 @@ class GatedFusion(nnx.Module):
   def __call__(
     self, appearance: jax.Array, temporal: jax.Array
   ) -> tuple[jax.Array, jax.Array | None]:
-    """S_A, S_T [b, h, w] -> S = S_A P + S_T (1 - P) and P (equations 1 to 3), [b, h, w] each."""
+    """Fuses the streams' maps (equations 1 to 3).
+
+    Args:
+      appearance: S_A, [b, h, w].
+      temporal: S_T, [b, h, w].
+
+    Returns:
+      S = S_A P + S_T (1 - P), and P, or None without a gate; both are [b, h, w].
+    """
     y = jax.nn.sigmoid(self.conv(jnp.stack([appearance, temporal], axis=-1))[..., 0])
     return (appearance * y + temporal * (1 - y), y) if self.gated else (y, None)
 
 
 class Maps(NamedTuple):
-  """What GFSalNet computes: float32 [b, h, w] in [0, 1], None for what a variant does not have.
+  """The maps that GFSalNet computes, float32 [b, h, w] in [0, 1].
 
   Attributes:
     saliency: S, the prediction.
-    gate: P, the weight of appearance; motion has 1 - P.
-    appearance: S_A.
-    temporal: S_T.
+    gate: P, weight of the appearance stream; the temporal stream has 1 - P. None without a gate.
+    appearance: S_A, map of the appearance stream; None without this stream.
+    temporal: S_T, map of the temporal stream; None without this stream.
   """
 
   saliency: jax.Array
@@ -242,15 +255,17 @@ class Maps(NamedTuple):
 class GFSalNet(SaliencyModel[GFSalConfig]):
   """GFSalNet (figure 2) and its variants.
 
-  Unlike the other networks it takes single frames, each with an image of its optical flow (see
-  `jaxsal.data.flow`); `normalise` serves both.
+  Unlike the other networks, it takes single frames, each with an image of its optical flow (see
+  `jaxsal.data.flow`). Frames and flow images are normalised by the same constants.
   """
 
   def __init__(self, config: GFSalConfig, *, rngs: nnx.Rngs) -> None:
-    """Raises UserError for a length other than 1."""
+    """Creates the network; raises UserError for a length other than 1."""
     if config.length != 1:
-      raise UserError(f"length is {config.length}: GFSalNet takes one frame and its flow, length 1")
-    self.config = config
+      raise UserError(
+        f"length is {config.length}: GFSalNet takes one frame and its flow, so it must be 1."
+      )
+    super().__init__(config)
     if config.streams != "temporal":
       self.appearance = Stream(config, rngs)
     if config.streams != "appearance":
@@ -260,33 +275,34 @@ class GFSalNet(SaliencyModel[GFSalConfig]):
 
   @property
   def needs_flow(self) -> bool:
-    """Whether a batch must hold `flow`."""
+    """Whether a batch must contain `flow`."""
     return self.config.streams != "appearance"
 
   @property
   def streams(self) -> tuple[Stream, ...]:
-    """Those that the variant has."""
+    """The streams that the variant has."""
     names = ("appearance", "temporal") if self.config.streams == "both" else (self.config.streams,)
     return tuple(getattr(self, name) for name in names)
 
   @property
   def encoders(self) -> tuple[resnet.Encoder, ...]:
+    """The encoders of the streams."""
     return tuple(stream.encoder for stream in self.streams)
 
   def __call__(self, frames: jax.Array | None, flow: jax.Array | None = None) -> jax.Array:
-    """Saliency maps [b, h, w], float32 in [0, 1].
+    """Predicts float32 maps [b, h, w] in [0, 1].
 
     Args:
-      frames: normalised frames [b, h, w, 3]; not used by the temporal stream alone.
-      flow: normalised flow images [b, h, w, 3]; not used by the appearance stream alone.
+      frames: normalised frames [b, h, w, 3]; a single temporal stream does not use them.
+      flow: normalised flow images [b, h, w, 3]; a single appearance stream does not use them.
 
     Raises:
-      UserError: if an input that is needed is missing or misshapen, or both differ in shape.
+      UserError: a needed input is missing or not [b, h, w, 3], or the two differ in shape.
     """
     return self.maps(frames, flow).saliency
 
   def maps(self, frames: jax.Array | None, flow: jax.Array | None = None) -> Maps:
-    """The prediction with the maps of the streams and the gate; arguments as of the call."""
+    """Computes the prediction and the maps of the streams and the gate; see `__call__`."""
     images = {"appearance": frames, "temporal": flow}
     if self.config.streams != "both":
       images = {self.config.streams: images[self.config.streams]}
@@ -298,11 +314,11 @@ class GFSalNet(SaliencyModel[GFSalConfig]):
     return Maps(saliency, gate, maps["appearance"], maps["temporal"])
 
   def from_batch(self, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """Maps [b, h, w] for a batch of uint8 `frames` and images of their `flow`."""
+    """Returns maps [b, h, w] for a batch of uint8 `frames` and `flow` images."""
     return self.maps_from_batch(batch).saliency
 
   def maps_from_batch(self, batch: Mapping[str, jax.Array]) -> Maps:
-    """All maps for such a batch."""
+    """Returns all maps for a batch of uint8 `frames` and `flow` images."""
     flow = self.normalise(batch["flow"]) if "flow" in batch else None
     return self.maps(self.normalise(batch["frames"])[:, 0], flow)
 
@@ -322,7 +338,7 @@ class GFSalNet(SaliencyModel[GFSalConfig]):
 
   @staticmethod
   def table(config: GFSalConfig) -> Iterator[Entry]:
-    """Names for PyTorch: torchvision's within the encoders, ours for the rest."""
+    """Yields torchvision's names for the encoders, and our own for the rest."""
     for name in ("appearance", "temporal"):
       if config.streams in ("both", name):
         yield from under(name, name, _stream_table(config))
@@ -349,12 +365,13 @@ def _stream_table(config: GFSalConfig) -> Iterator[Entry]:
 
 
 def _check_images(images: dict[str, jax.Array | None]) -> None:
+  shapes = []
   for stream, x in images.items():
     if x is None or x.ndim != 4 or x.shape[-1] != 3:
       have = "nothing" if x is None else f"shape {x.shape}"
-      raise UserError(f"the {stream} stream takes images [b, h, w, 3], and was given {have}")
-  shapes = [x.shape for x in images.values()]
+      raise UserError(f"the {stream} stream takes images [b, h, w, 3], and was given {have}.")
+    shapes.append(x.shape)
   if shapes[0] != shapes[-1]:
     raise UserError(
-      f"frames have shape {shapes[0]}, flow {shapes[-1]}: every frame needs its flow image"
+      f"frames have shape {shapes[0]}, flow {shapes[-1]}: every frame needs its flow image."
     )

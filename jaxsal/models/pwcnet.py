@@ -1,8 +1,8 @@
-"""PWC-Net: the optical flow that GFSalNet's temporal stream sees.
+"""PWC-Net: the optical flow that GFSalNet's temporal stream takes.
 
-Sun et al., PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, CVPR 2018. Parts
-are named as in section 3 and figure 3; channels, wiring and the unit of flow (a twentieth of a
-pixel of the full image) are those of the public PyTorch weights.
+Sun et al., PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume, CVPR 2018. The
+parts are named as in section 3 and figure 3. The channels, the wiring and the scale of the flow (a
+value of 1 is 20 pixels of the image) are those of the public PyTorch weights.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxsal import nn
 from jaxsal.errors import UserError
 from jaxsal.models._base import BaseNetwork
+from jaxsal.models._parts import parts
 from jaxsal.models._table import Entry, conv2d
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import kernel_init
@@ -29,9 +30,9 @@ class PWCNetConfig:
 
   Attributes:
     width: factor on every channel count; 1 is the published network.
-    naming: what the modules are called in PyTorch: `net` (`netExtractor.netOne.0.weight`) or
-      `module` (`moduleExtractor.moduleOne.0.weight`), as in the published files. Conversion reads
-      either and writes the one it read.
+    naming: names of the modules in PyTorch: `net` (`netExtractor.netOne.0.weight`) or `module`
+      (`moduleExtractor.moduleOne.0.weight`). Both are published; conversion reads either, and
+      writes the one that it read.
   """
 
   width: float = 1.0
@@ -45,26 +46,26 @@ VARIANTS = {
   "tiny": PWCNetConfig(width=0.125),
 }
 
-# Height and width of the images are multiples of this: the pyramid halves them six times.
+# Height and width of the images are multiples of 64, because the pyramid halves them six times.
 MULTIPLE = 64
 # Flow is estimated at these levels, from the top of the pyramid to a quarter of the image's size.
 LEVELS = (6, 5, 4, 3, 2)
-# The network's flow times this is in pixels of the image.
+# Pixels of the image that a value of 1 in the network's flow is.
 SCALE = 20.0
-# Cost volumes look this many pixels to every side.
+# Pixels to every side that a cost volume covers.
 SEARCH_RANGE = 4
 _VOLUME = (2 * SEARCH_RANGE + 1) ** 2
-# Channels: of the pyramid's levels 1 .. 6, of an estimator's five convolutions, of the context
-# network's, with their dilations.
+# Channels of the pyramid's levels 1 .. 6, and of an estimator's five convolutions.
 _PYRAMID = (16, 32, 64, 96, 128, 196)
 _ESTIMATOR = (128, 128, 96, 64, 32)
+# Channels and dilation of the context network's convolutions.
 _CONTEXT = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
 
 _relu = functools.partial(jax.nn.leaky_relu, negative_slope=0.1)
 
 
 class FeaturePyramid(nnx.Module):
-  """Feature pyramid extractor: six levels of three convolutions, the first of stride 2."""
+  """The feature pyramid extractor: six levels of three convolutions, the first with stride 2."""
 
   def __init__(self, config: PWCNetConfig, rngs: nnx.Rngs) -> None:
     inputs = 3
@@ -75,17 +76,17 @@ class FeaturePyramid(nnx.Module):
         inputs = outputs
 
   def __call__(self, images: jax.Array) -> dict[int, jax.Array]:
-    """[b, h, w, 3] -> features by level, [b, h/2^level, w/2^level, c]."""
+    """Takes images [b, h, w, 3]; returns each level's features [b, h/2^level, w/2^level, c]."""
     features, x = {}, images
     for level in range(1, len(_PYRAMID) + 1):
-      for i in range(3):
-        x = _relu(getattr(self, f"conv{level}_{i}")(x))
+      for conv in parts(self, f"conv{level}_", range(3)):
+        x = _relu(conv(x))
       features[level] = x
     return features
 
 
 class FlowEstimator(nnx.Module):
-  """Optical flow estimator of one level, densely connected, with the level's cost volume."""
+  """The optical flow estimator of one level: a cost volume, then densely connected convolutions."""
 
   def __init__(self, level: int, config: PWCNetConfig, rngs: nnx.Rngs) -> None:
     self.level = level
@@ -105,12 +106,12 @@ class FlowEstimator(nnx.Module):
     second: jax.Array,
     above: tuple[jax.Array, jax.Array] | None,
   ) -> tuple[jax.Array, jax.Array]:
-    """Flow from the level's features of both images and from what the level above gave.
+    """Estimates the flow at this level.
 
     Args:
-      first, second: [b, h, w, c].
-      above: flow [b, h/2, w/2, 2] and features [b, h/2, w/2, c'] of the level above; None at the
-        top.
+      first, second: features of the two images at this level, [b, h, w, c].
+      above: flow [b, h/2, w/2, 2] and features [b, h/2, w/2, c'] that the estimator of the level
+        above returned; None at the top.
 
     Returns:
       Flow [b, h, w, 2] and features [b, h, w, c''].
@@ -121,13 +122,13 @@ class FlowEstimator(nnx.Module):
       flow, features = self.upsample_flow(above[0]), self.upsample_features(above[1])
       volume = _relu(cost_volume(first, warp(second, flow * (SCALE / 2**self.level))))
       x = jnp.concatenate([volume, first, flow, features], axis=-1)
-    for i in range(len(_ESTIMATOR)):
-      x = jnp.concatenate([_relu(getattr(self, f"conv{i}")(x)), x], axis=-1)
+    for conv in parts(self, "conv", range(len(_ESTIMATOR))):
+      x = jnp.concatenate([_relu(conv(x)), x], axis=-1)
     return self.flow(x), x
 
 
 class ContextNetwork(nnx.Module):
-  """Dilated convolutions that refine the flow of the last level."""
+  """The context network: dilated convolutions that refine the flow of the last level."""
 
   def __init__(self, config: PWCNetConfig, rngs: nnx.Rngs) -> None:
     inputs = _estimator_channels(min(LEVELS), config)
@@ -138,9 +139,9 @@ class ContextNetwork(nnx.Module):
     self.flow = _conv(inputs, 2, rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """The last level's features [b, h, w, c] -> what is added to its flow [b, h, w, 2]."""
-    for i in range(len(_CONTEXT)):
-      x = _relu(getattr(self, f"conv{i}")(x))
+    """Takes the last level's features [b, h, w, c]; returns an update of the flow [b, h, w, 2]."""
+    for conv in parts(self, "conv", range(len(_CONTEXT))):
+      x = _relu(conv(x))
     return self.flow(x)
 
 
@@ -148,53 +149,55 @@ class PWCNet(BaseNetwork[PWCNetConfig]):
   """PWC-Net (figure 3)."""
 
   def __init__(self, config: PWCNetConfig, *, rngs: nnx.Rngs) -> None:
-    self.config = config
+    super().__init__(config)
     self.pyramid = FeaturePyramid(config, rngs)
     for level in LEVELS:
       setattr(self, f"estimator{level}", FlowEstimator(level, config, rngs))
     self.context = ContextNetwork(config, rngs)
 
   def __call__(self, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Flow at a quarter of the images' size, in pixels of the images.
+    """Computes the flow at a quarter of the images' size, in pixels of the images.
 
     Args:
-      first, second: [b, h, w, 3], B, G, R in [0, 1]; h and w multiples of 64.
+      first, second: images [b, h, w, 3] in B, G, R on the scale of 0 to 1; h and w are multiples of
+        64.
 
     Returns:
-      float32 [b, h/4, w/4, 2]: x, then y; what is at p in the first image is at p + flow in the
+      float32 [b, h/4, w/4, 2], x before y: a point at p in the first image is at p + flow in the
       second.
 
     Raises:
-      UserError: if the images differ in shape, or a side is no multiple of 64 (`flow` takes any).
+      UserError: the images differ in shape, or a side is no multiple of 64 (`flow` takes any size).
     """
     _check_images(first, second)
     h, w = first.shape[1:3]
     if h % MULTIPLE or w % MULTIPLE:
       raise UserError(
         f"images are {h} x {w}: height and width must be multiples of {MULTIPLE}, such as "
-        f"{_round_up(h)} x {_round_up(w)}; PWCNet.flow takes any size"
+        f"{_round_up(h)} x {_round_up(w)}; PWCNet.flow takes any size."
       )
-    first, second = self.pyramid(first), self.pyramid(second)
-    estimate = None
-    for level in LEVELS:
-      estimate = getattr(self, f"estimator{level}")(first[level], second[level], estimate)
-    flow, features = estimate
+    pyramid1, pyramid2 = self.pyramid(first), self.pyramid(second)
+    top, *below = parts(self, "estimator", LEVELS)
+    flow, features = top(pyramid1[top.level], pyramid2[top.level], None)
+    for estimator in below:
+      level = estimator.level
+      flow, features = estimator(pyramid1[level], pyramid2[level], (flow, features))
     return (flow + self.context(features)) * SCALE
 
   def flow(self, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Flow between frames of any size, at their size.
+    """Computes the flow between frames of any size, at their size.
 
-    The frames are resized to the next multiples of 64 and the flow is scaled back, as in the public
-    PyTorch implementation.
+    The frames are resized to the next multiples of 64, and the flow is scaled back, as in the
+    public PyTorch implementation.
 
     Args:
-      first, second: [b, h, w, 3], R, G, B, uint8.
+      first, second: uint8 frames [b, h, w, 3] in R, G, B.
 
     Returns:
-      float32 [b, h, w, 2]: x, then y, in pixels.
+      float32 [b, h, w, 2] in pixels, x before y.
 
     Raises:
-      UserError: if the frames differ in shape.
+      UserError: the frames differ in shape.
     """
     _check_images(first, second)
     h, w = first.shape[1:3]
@@ -211,7 +214,7 @@ class PWCNet(BaseNetwork[PWCNetConfig]):
 
   @staticmethod
   def table(config: PWCNetConfig) -> Iterator[Entry]:
-    """Names of the public PyTorch files, where parts are counted in words from One."""
+    """Yields the names of the public PyTorch files, where parts are numbered in words from One."""
 
     def name(*parts: str) -> str:
       return ".".join(config.naming + part for part in parts)
@@ -222,7 +225,7 @@ class PWCNet(BaseNetwork[PWCNetConfig]):
     for level in reversed(LEVELS):
       part, path = _WORDS[level - 1], f"estimator{level}"
       if level < max(LEVELS):
-        # With `transpose_kernel` the layout is that of a convolution the other way.
+        # With `transpose_kernel`, the kernel has the layout of the convolution that it transposes.
         yield from conv2d(name(part, "Upflow"), (path, "upsample_flow"))
         yield from conv2d(name(part, "Upfeat"), (path, "upsample_features"))
       for i in range(len(_ESTIMATOR)):
@@ -237,16 +240,17 @@ _WORDS = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
 
 
 def cost_volume(first: jax.Array, second: jax.Array) -> jax.Array:
-  """Correlation of each pixel with those around it in the other image (section 3, equation 3).
+  """Correlates each pixel with the pixels around it in the other image (section 3, equation 3).
 
-  One displacement after the other: each is a product summed at once, so that a single shifted copy
-  of the features is alive at a time, and a short program does for all.
+  The displacements are computed one after the other, so that only one shifted copy of the features
+  is in memory at a time, and the program is short.
 
   Args:
-    first, second: [b, h, w, c]; outside, the second is zero.
+    first, second: features [b, h, w, c] of the two images; outside the image, the second is zero.
 
   Returns:
-    [b, h, w, 81], the mean over c; channel (dy + 4) * 9 + dx + 4 is of the displacement (dx, dy).
+    Mean products over c, [b, h, w, 81]; channel (dy + 4) * 9 + dx + 4 is for the displacement
+    (dx, dy).
   """
   r, count = SEARCH_RANGE, 2 * SEARCH_RANGE + 1
   second = jnp.pad(second, [(0, 0), (r, r), (r, r), (0, 0)])
@@ -260,21 +264,21 @@ def cost_volume(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def warp(x: jax.Array, flow: jax.Array) -> jax.Array:
-  """x, bilinearly sampled at each pixel's position plus its flow (section 3, equation 1).
+  """Samples x bilinearly at each pixel's position plus its flow (section 3, equation 1).
 
   Args:
-    x: [b, h, w, c].
-    flow: [b, h, w, 2] in pixels, x then y.
+    x: features [b, h, w, c].
+    flow: [b, h, w, 2] in pixels, x before y.
 
   Returns:
-    [b, h, w, c]; zero where more than a thousandth of the sample's weight lies outside x.
+    [b, h, w, c]; a sample with more than a thousandth of its weight outside x is zero.
   """
   _, h, w, _ = x.shape
   rows = jnp.arange(h, dtype=flow.dtype)[:, None] + flow[..., 1]
   columns = jnp.arange(w, dtype=flow.dtype) + flow[..., 0]
   sample = functools.partial(map_coordinates, order=1, mode="constant")
   y = jax.vmap(jax.vmap(sample, (-1, None), -1))(x, (rows, columns))
-  # The weight inside is that of a sampled image of ones.
+  # A sample of an image of ones would be the weight inside x.
   weight = _weight_inside(rows, h) * _weight_inside(columns, w)
   return jnp.where(weight[..., None] > 0.999, y, 0)
 
@@ -286,7 +290,7 @@ def _weight_inside(position: jax.Array, size: int) -> jax.Array:
 def _check_images(first: jax.Array, second: jax.Array) -> None:
   if first.shape != second.shape or first.ndim != 4 or first.shape[-1] != 3:
     raise UserError(
-      f"images have shapes {first.shape} and {second.shape}: one shape [b, h, w, 3] is wanted"
+      f"images have shapes {first.shape} and {second.shape}: they must have one shape [b, h, w, 3]."
     )
 
 
@@ -299,12 +303,16 @@ def _pyramid_channels(config: PWCNetConfig) -> list[int]:
 
 
 def _estimator_inputs(level: int, config: PWCNetConfig) -> int:
-  """Channels of the cost volume and, below the top, of the first image's and what comes down."""
+  """Counts the channels that an estimator takes.
+
+  These are the channels of the cost volume and, below the top level, of the first image's features
+  and of the upsampled flow and features.
+  """
   return _VOLUME + (_pyramid_channels(config)[level - 1] + 2 + 2 if level < max(LEVELS) else 0)
 
 
 def _estimator_channels(level: int, config: PWCNetConfig) -> int:
-  """Channels of the features that an estimator hands on."""
+  """Counts the channels of the features that an estimator returns."""
   return _estimator_inputs(level, config) + sum(channels(c, config.width) for c in _ESTIMATOR)
 
 
@@ -324,7 +332,7 @@ def _conv(
 
 
 def _conv_transpose(inputs: int, rngs: nnx.Rngs) -> nnx.ConvTranspose:
-  """4 x 4 with stride 2 to two channels, cropped to twice the size."""
+  """Makes a 4 x 4 transposed convolution to two channels that doubles height and width."""
   return nnx.ConvTranspose(
     inputs,
     2,

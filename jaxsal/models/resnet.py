@@ -1,7 +1,8 @@
 """ResNet-50: the encoder of GFSalNet's two streams.
 
-He et al., Deep Residual Learning for Image Recognition, CVPR 2016, table 1, with the stride of a
-block in its 3 x 3 convolution, as in torchvision's weights (`ResNet50_Weights`), which load.
+He et al., Deep Residual Learning for Image Recognition, CVPR 2016, table 1. The stride of a
+residual unit is in its 3 x 3 convolution, as in torchvision, whose weights (`ResNet50_Weights`)
+load.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from flax import nnx
 
 from jaxsal import nn
 from jaxsal.models._base import BaseEncoder, BaseNetwork
+from jaxsal.models._parts import parts
 from jaxsal.models._table import Entry, batch_norm, conv2d, linear, unused
 from jaxsal.models.s3d import channels
 from jaxsal.nn.init import kernel_init
@@ -28,10 +30,10 @@ class ResNetConfig:
 
   Attributes:
     width: factor on every channel count; 1 is the published network.
-    blocks: residual units in the four layers.
+    blocks: numbers of residual units in the four layers.
     batch_norm_momentum: weight of a new batch in the running statistics.
-    num_classes: of the classifier's head (ImageNet has 1000).
-    dtype: what the convolutions compute in.
+    num_classes: number of classes of the classifier's head (ImageNet has 1000).
+    dtype: type that the convolutions compute in.
   """
 
   width: float = 1.0
@@ -41,7 +43,7 @@ class ResNetConfig:
   dtype: str = "float32"
 
   def __post_init__(self) -> None:
-    object.__setattr__(self, "blocks", tuple(self.blocks))  # JSON knows lists only
+    object.__setattr__(self, "blocks", tuple(self.blocks))  # JSON gives a list.
 
 
 VARIANTS = {
@@ -50,18 +52,19 @@ VARIANTS = {
   "tiny": ResNetConfig(width=0.0625, blocks=(1, 1, 1, 1), num_classes=10),
 }
 
-# Channels of the stem and of the layers; within a unit the latter are a quarter.
+# Channels of the stem, and outputs of the four layers; inside a residual unit there are a quarter.
 _STEM = 64
 _LAYERS = (256, 512, 1024, 2048)
 
 
-def stage_channels(width: float = 1.0) -> tuple[int, ...]:
-  """Channels of the encoder's four stage outputs: 256, 512, 1024 and 2048 at width 1."""
-  return tuple(channels(c, width) for c in _LAYERS)
+def stage_channels(width: float = 1.0) -> tuple[int, int, int, int]:
+  """Returns the channels of the four stage outputs: 256, 512, 1024 and 2048 at width 1."""
+  c1, c2, c3, c4 = (channels(c, width) for c in _LAYERS)
+  return c1, c2, c3, c4
 
 
 class Bottleneck(nnx.Module):
-  """Residual unit of 1 x 1, 3 x 3 and 1 x 1 convolutions; the first of a layer has a projection."""
+  """A residual unit: 1 x 1, 3 x 3 and 1 x 1 convolutions; a layer's first one has a projection."""
 
   def __init__(
     self,
@@ -87,7 +90,7 @@ class Bottleneck(nnx.Module):
       self.downsample_bn = _batch_norm(outputs, config)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, h, w, inputs] -> [b, h/stride, w/stride, outputs]."""
+    """Takes [b, h, w, inputs]; returns [b, h/stride, w/stride, outputs]."""
     y = jax.nn.relu(self.bn1(self.conv1(x)))
     y = jax.nn.relu(self.bn2(self.conv2(y)))
     y = self.bn3(self.conv3(y))
@@ -97,7 +100,7 @@ class Bottleneck(nnx.Module):
 
 
 class Layer(nnx.Module):
-  """Residual units of one size; the first has the stride."""
+  """A sequence of residual units of one size, of which the first has the stride."""
 
   def __init__(
     self,
@@ -115,17 +118,20 @@ class Layer(nnx.Module):
       inputs, stride = outputs, 1
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, h, w, inputs] -> [b, h/stride, w/stride, outputs]."""
-    for i in range(self.units):
-      x = getattr(self, f"unit{i}")(x)
+    """Takes [b, h, w, inputs]; returns [b, h/stride, w/stride, outputs]."""
+    for unit in parts(self, "unit", range(self.units)):
+      x = unit(x)
     return x
 
 
 class Stages(NamedTuple):
-  """The encoder's outputs for images of h x w, at width 1; sizes are rounded up.
+  """The encoder's outputs for images of h x w; heights and widths are rounded up.
 
-  layer1 [b, h/4, w/4, 256], layer2 [b, h/8, w/8, 512], layer3 [b, h/16, w/16, 1024],
-  layer4 [b, h/32, w/32, 2048].
+  Attributes:
+    layer1: [b, h/4, w/4, c], with 256 channels at width 1.
+    layer2: [b, h/8, w/8, c], with 512 channels at width 1.
+    layer3: [b, h/16, w/16, c], with 1024 channels at width 1.
+    layer4: [b, h/32, w/32, c], with 2048 channels at width 1.
   """
 
   layer1: jax.Array
@@ -135,7 +141,7 @@ class Stages(NamedTuple):
 
 
 class Encoder(BaseEncoder):
-  """ResNet without pooling and head; parts are named as in torchvision."""
+  """ResNet without its last pooling and its head; the parts are named as in torchvision."""
 
   def __init__(self, config: ResNetConfig, rngs: nnx.Rngs) -> None:
     self.blocks = config.blocks
@@ -143,60 +149,60 @@ class Encoder(BaseEncoder):
     options = {"use_bias": False, "dtype": config.dtype, "rngs": rngs}
     self.conv1 = nn.Conv2d(3, stem, 7, 2, **options)
     self.bn1 = _batch_norm(stem, config)
-    inputs = stem
-    for i, outputs in enumerate(stage_channels(config.width)):
-      stride = 1 if i == 0 else 2
-      layer = Layer(inputs, outputs, stride, config.blocks[i], config, rngs)
-      setattr(self, f"layer{i + 1}", layer)
-      inputs = outputs
+    c1, c2, c3, c4 = stage_channels(config.width)
+    units1, units2, units3, units4 = config.blocks
+    self.layer1 = Layer(stem, c1, 1, units1, config, rngs)
+    self.layer2 = Layer(c1, c2, 2, units2, config, rngs)
+    self.layer3 = Layer(c2, c3, 2, units3, config, rngs)
+    self.layer4 = Layer(c3, c4, 2, units4, config, rngs)
 
   def __call__(self, images: jax.Array) -> Stages:
-    """Normalised images [b, h, w, 3] of any size."""
+    """Takes normalised images [b, h, w, 3] of any size."""
     layer1 = self.layer1(self.stem(images))
     layer2 = self.layer2(layer1)
     layer3 = self.layer3(layer2)
     return Stages(layer1, layer2, layer3, self.layer4(layer3))
 
   def stem(self, images: jax.Array) -> jax.Array:
-    """Normalised images [b, h, w, 3] -> [b, h/4, w/4, 64], after max pooling."""
+    """Applies conv1 and max pooling to normalised images: [b, h/4, w/4, 64] at width 1."""
     x = jax.nn.relu(self.bn1(self.conv1(images)))
     return nn.max_pool3d(x[:, None], (1, 3, 3), (1, 2, 2), (0, 1, 1))[:, 0]
 
   def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
-    """Yields torchvision's names; the classifier's head is not used."""
-    del names  # there is one naming
+    """Yields torchvision's names, of which those of the classifier's head are not used."""
+    del names  # The weights are published in one naming.
     yield from encoder_table(self.blocks)
     yield unused("fc.weight", ())
     yield unused("fc.bias", ())
 
 
 class ResNet(BaseNetwork[ResNetConfig]):
-  """The ImageNet classifier: what the encoder's published weights were trained as."""
+  """The ImageNet classifier, as which the encoder's published weights were trained."""
 
   def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs) -> None:
-    self.config = config
+    super().__init__(config)
     self.encoder = Encoder(config, rngs)
     features = stage_channels(config.width)[-1]
     self.fc = nnx.Linear(features, config.num_classes, kernel_init=kernel_init, rngs=rngs)
 
   def __call__(self, images: jax.Array) -> jax.Array:
-    """Normalised images [b, h, w, 3] -> logits [b, classes], float32."""
+    """Takes normalised images [b, h, w, 3]; returns float32 logits [b, classes]."""
     return self.fc(self.stages(images).layer4.astype(jnp.float32).mean(axis=(1, 2)))
 
   def stages(self, images: jax.Array) -> Stages:
-    """Normalised images [b, h, w, 3] -> the encoder's four stage outputs."""
+    """Computes the encoder's four stage outputs of normalised images [b, h, w, 3]."""
     return self.encoder(images)
 
   @staticmethod
   def table(config: ResNetConfig) -> Iterator[Entry]:
-    """torchvision's names: `conv1.weight`, `layer1.0.conv1.weight`, ... `fc.bias`."""
+    """Yields torchvision's names: `conv1.weight`, `layer1.0.conv1.weight`, ... `fc.bias`."""
     for entry in encoder_table(config.blocks):
       yield entry if entry.path is None else entry._replace(path=("encoder", *entry.path))
     yield from linear("fc", ("fc",))
 
 
 def encoder_table(blocks: tuple[int, ...] = BLOCKS) -> Iterator[Entry]:
-  """Table of the encoder's weights, with torchvision's names."""
+  """Yields the entries of the encoder, with torchvision's names."""
   yield from conv2d("conv1", ("conv1",), bias=False)
   yield from batch_norm("bn1", ("bn1",))
   for layer, units in enumerate(blocks, start=1):

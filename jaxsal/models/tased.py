@@ -1,8 +1,8 @@
 """TASED-Net: a temporally-aggregating spatial encoder-decoder network.
 
 Min and Corso, TASED-Net: Temporally-Aggregating Spatial Encoder-Decoder Network for Video Saliency
-Detection, ICCV 2019. The variant of the authors' PyTorch code, whose checkpoints load, is `base`;
-what the paper leaves open about the others is decided here and said so.
+Detection, ICCV 2019. The variant `base` is the one of the authors' PyTorch code, whose checkpoints
+load. Where the paper leaves a choice open about the other variants, it is made here.
 """
 
 import dataclasses
@@ -26,15 +26,17 @@ class TASEDConfig(SaliencyConfig):
   """Configuration of TASED-Net; the defaults are the paper's.
 
   Attributes:
-    length: T, 4, 8 or a multiple of 16 (the paper compares 4 to 64, table 5).
+    length: T, number of frames in a clip: 4, 8 or a multiple of 16 (the paper compares 4 to 64,
+      table 5).
     size: height and width, multiples of 32.
-    upsampling: between the spatial decoding blocks: `unpool` with the switches of the auxiliary
-      poolings, or without these `trilinear` (TASED-Net-tri) or `transposed` (TASED-Net-trp).
-    aggregation: where the prediction network takes time away, see `Aggregation`.
+    upsampling: upsampling after the spatial decoding blocks: `unpool`, with the switches of the
+      auxiliary poolings, or without switches, `trilinear` (TASED-Net-tri) or `transposed`
+      (TASED-Net-trp).
+    aggregation: order in which the prediction network reduces time to one step, see `Aggregation`.
     width: factor on every channel count.
     batch_norm_momentum: see `jaxsal.models.s3d.S3DConfig`.
-    dtype: with `unpool` that of the prediction network alone: the encoder, whose maxima are the
-      switches, stays in float32.
+    dtype: type that the convolutions compute in. With `unpool`, it is the type of the prediction
+      network alone; the encoder, whose maxima are the switches, stays in float32.
   """
 
   padding: Literal["repeat", "loop"] = "loop"
@@ -47,7 +49,7 @@ class TASEDConfig(SaliencyConfig):
 
   @property
   def temporal_kernels(self) -> tuple[int, int]:
-    """p and q, the kernels of the two temporal convolutions, which leave a single step."""
+    """The extents p and q of the two temporal convolutions, which reduce time to one step."""
     return (2, self.length // 16) if self.length >= 16 else (1, 1)
 
 
@@ -55,7 +57,7 @@ VARIANTS = {
   "base": TASEDConfig(),
   "small": TASEDConfig(width=0.25),
   "tiny": TASEDConfig(width=0.0625, length=8, size=(32, 64)),
-  # Table 1: temporal aggregation; the clip's length is a field of its own.
+  # Table 1: temporal aggregation; the clip's length is another field.
   "late": TASEDConfig(aggregation="late"),
   "early_two_step": TASEDConfig(aggregation="early_two_step"),
   # Table 4: without auxiliary pooling.
@@ -63,14 +65,15 @@ VARIANTS = {
   "trp": TASEDConfig(upsampling="transposed"),
 }
 
-# Channels at half the frame's size and at its size.
+# Channels at half the frame's size, and at its size.
 _AGGREGATED = (64, 4)
-# Geometry of the poolings that the unpoolings undo: of base3, and of base2 and base1.
+# Window, stride and padding of the poolings that the unpoolings undo: after base3, and after base2
+# and base1.
 _POOL3 = ((1, 2, 2), (1, 2, 2), (0, 0, 0))
 _POOL = ((1, 3, 3), (1, 2, 2), (0, 1, 1))
 # Kernel, stride and padding of a transposed convolution that doubles height and width.
 _DOUBLING = ((1, 4, 4), (1, 2, 2), (0, 1, 1))
-# Parts of the temporal aggregation as they follow each other; see `Aggregation`.
+# Order of the parts of the temporal aggregation; see `Aggregation`.
 _ORDERS = {
   "late_two_step": ("up1", "p", "reduce", "q", "up2"),
   "early_two_step": ("p", "up1", "reduce", "q", "up2"),
@@ -79,26 +82,29 @@ _ORDERS = {
 
 
 class Unit(nnx.Module):
-  """A convolution, plain or transposed, without bias; batch normalisation; ReLU."""
+  """A convolution, plain or transposed, without bias, then batch normalisation and ReLU."""
 
   def __init__(self, conv: nn.Conv, momentum: float) -> None:
     self.conv = conv
     self.bn = nn.BatchNorm(conv.kernel.shape[-1], momentum=momentum, epsilon=s3d.BATCH_NORM_EPSILON)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, t, h, w, inputs] -> [b, t', h', w', outputs]."""
+    """Takes [b, t, h, w, inputs]; returns [b, t', h', w', outputs]."""
     return jax.nn.relu(self.bn(self.conv(x)))
 
 
 class Aggregation(nnx.Module):
-  """From features at a quarter of the frame's size to the map's logits (figure 4).
+  """The temporal aggregation, from features at a quarter of the frame's size to logits (figure 4).
 
-  Two transposed convolutions double height and width each, temporal convolutions take time away:
-    late_two_step: up1, p, reduce, q, up2 (the order of the authors' code).
-    early_two_step: one of them before each upsampling: p, up1, reduce, q, up2.
-    late: a single one over all steps after both: up1, reduce, up2, all.
-  Convolutions are followed by batch normalisation and ReLU, but for up2 where nothing except the
-  output's 1x1x1 convolution follows it.
+  Two transposed convolutions, up1 and up2, double height and width, and temporal convolutions
+  reduce time to one step. There are three orders:
+
+  - late_two_step: up1, p, reduce, q, up2, as in the authors' code.
+  - early_two_step: a temporal convolution before each upsampling: p, up1, reduce, q, up2.
+  - late: a single temporal convolution over all steps, after both: up1, reduce, up2, all.
+
+  Every convolution is followed by batch normalisation and ReLU, except an up2 that is directly
+  before the output's 1x1x1 convolution.
   """
 
   def __init__(self, inputs: int, config: TASEDConfig, rngs: nnx.Rngs) -> None:
@@ -123,14 +129,14 @@ class Aggregation(nnx.Module):
     self.output = nn.Conv(c2, 1, (1, 1, 1), dtype=config.dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, p*q, h/4, w/4, inputs] -> [b, 1, h, w, 1]."""
+    """Takes [b, p*q, h/4, w/4, inputs]; returns [b, 1, h, w, 1]."""
     for name in self.order:
       x = getattr(self, name)(x)
     return self.output(x)
 
 
 class PredictionNetwork(nnx.Module):
-  """Decodes the encoder's features spatially while it aggregates time (figure 2)."""
+  """The prediction network (figure 2): spatial decoding, then temporal aggregation."""
 
   def __init__(self, config: TASEDConfig, rngs: nnx.Rngs) -> None:
     options = {"use_bias": False, "dtype": config.dtype, "rngs": rngs}
@@ -149,15 +155,14 @@ class PredictionNetwork(nnx.Module):
     self.aggregation = Aggregation(inputs, config, rngs)
 
   def __call__(self, stages: s3d.Stages) -> jax.Array:
-    """The encoder's outputs for frames of h x w -> logits of the map [b, 1, h, w, 1]."""
+    """Takes the encoder's outputs for frames of h x w; returns the map's logits [b, 1, h, w, 1]."""
     x = self.redistribute(stages.base4)
-    for i, (stage, pool) in enumerate(
-      ((stages.base3, _POOL3), (stages.base2, _POOL), (stages.base1, _POOL)), start=1
-    ):
+    pooled = ((stages.base3, _POOL3), (stages.base2, _POOL), (stages.base1, _POOL))
+    for i, (stage, pool) in enumerate(pooled, start=1):
       x = getattr(self, f"decode{i}")(x)
       if self.upsampling == "unpool":
-        size = (x.shape[1], *stage.shape[2:4])
-        x = nn.max_unpool3d(x, auxiliary_pooling(stage, x.shape[1], pool), size, *pool)
+        steps, (_, _, h, w, _) = x.shape[1], stage.shape
+        x = nn.max_unpool3d(x, auxiliary_pooling(stage, steps, pool), (steps, h, w), *pool)
       elif self.upsampling == "trilinear":
         x = nn.upsample(x, (1, 2, 2))
       else:
@@ -168,11 +173,11 @@ class PredictionNetwork(nnx.Module):
 def auxiliary_pooling(
   stage: jax.Array, steps: int, pool: tuple[tuple[int, int, int], ...]
 ) -> jax.Array:
-  """Switches for an unpooling in space of features that have fewer steps in time (figure 3).
+  """Computes the switches for the unpooling of features with fewer steps in time (figure 3).
 
   Args:
     stage: an output of the encoder [b, t, h, w, c].
-    steps: of the features in time.
+    steps: number of steps in time of the features.
     pool: window, stride and padding of the pooling in space.
 
   Returns:
@@ -187,15 +192,15 @@ class TASEDNet(SaliencyModel[TASEDConfig]):
   """TASED-Net (figure 2) and its variants."""
 
   def __init__(self, config: TASEDConfig, *, rngs: nnx.Rngs) -> None:
-    """Raises UserError for a size or a length that cannot be halved down to the map's."""
+    """Creates the network; raises UserError if it cannot have the size or the length."""
     check_size(config.size)
     if config.length not in (4, 8) and (config.length % 16 or config.length < 16):
       raise UserError(
         f"length is {config.length}: TASED-Net takes 4, 8 or a multiple of 16 frames, such as "
-        f"{max(16, round(config.length / 16) * 16)}"
+        f"{max(16, round(config.length / 16) * 16)}."
       )
-    self.config = config
-    # Rounded features would move the switches: the map's CC with float32's falls to 0.91.
+    super().__init__(config)
+    # Rounded features would move the switches: the CC of the map and float32's would fall to 0.91.
     dtype = "float32" if config.upsampling == "unpool" else config.dtype
     encoder = s3d.S3DConfig(
       width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=dtype
@@ -204,25 +209,31 @@ class TASEDNet(SaliencyModel[TASEDConfig]):
     self.prediction = PredictionNetwork(config, rngs)
 
   def __call__(self, frames: jax.Array) -> jax.Array:
-    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1].
+    """Predicts the map of the last frame.
+
+    Args:
+      frames: normalised frames [b, t, h, w, 3].
+
+    Returns:
+      float32 maps [b, h, w] in [0, 1].
 
     Raises:
-      UserError: if the clip has another length than the configuration, or an unfit size.
+      UserError: the clip has another length than the configuration, or a size that does not fit.
     """
     check_clip(frames, self.config)
     return self.from_stages(self.encoder(frames))
 
   def from_stages(self, stages: s3d.Stages) -> jax.Array:
-    """The encoder's outputs for a clip -> its map [b, h, w], float32 in [0, 1]."""
+    """Predicts float32 maps [b, h, w] in [0, 1] from the encoder's outputs."""
     logits = self.prediction(stages)
     return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))
 
   @staticmethod
   def table(config: TASEDConfig) -> Iterator[Entry]:
-    """Names and order of the authors' code; numbers continue its scheme for the variants."""
+    """Yields the names in the order of the authors' code; the variants continue its numbers."""
     yield from s3d.encoder_table(lambda stage, _: "base{}.{}".format(*stage), ("encoder",))
     yield from _unit("convtsp1.0", "convtsp1.1", ("prediction", "redistribute"), conv)
-    for i, first in ((1, 3), (2, 0), (3, 0)):  # index in its Sequential, ReLU counted
+    for i, first in ((1, 3), (2, 0), (3, 0)):  # Block, and its index in the Sequential.
       name = f"convtsp{i}"
       yield from _unit(f"{name}.{first}", f"{name}.{first + 1}", ("prediction", f"decode{i}"))
       if config.upsampling == "transposed":

@@ -1,11 +1,13 @@
 """TSFP-Net: a temporal-spatial feature pyramid with hierarchical decoding.
 
 Chang and Zhu, Temporal-Spatial Feature Pyramid for Video Saliency Detection, arXiv:2105.04213. The
-authors published no code; where the paper leaves a choice open it is made here and said so. Width
-and depth of the pyramid and the decoders follow from the paper's model size of 58.4 MB (table 3).
+authors published no code; where the paper leaves a choice open, it is made here, and a comment says
+so. The widths and depths of the pyramid and the decoders follow from the paper's model size of
+58.4 MB (table 3).
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -18,6 +20,7 @@ from jaxsal.errors import UserError
 from jaxsal.models import s3d
 from jaxsal.models._base import SaliencyConfig, SaliencyModel
 from jaxsal.models._geometry import check_clip, check_size
+from jaxsal.models._parts import parts
 from jaxsal.models._table import Entry, conv
 
 
@@ -27,9 +30,10 @@ class TSFPConfig(SaliencyConfig):
 
   Attributes:
     size: height and width, multiples of 32.
-    length: T, a multiple of 8 (the paper compares 16, 32 and 48, table 1).
-    architecture: `pyramid`, or an ablation of table 8: `only_multi_level` leaves out the top-down
-      path, `only_final_level` decodes the deepest features alone.
+    length: T, number of frames in a clip, a multiple of 8 (the paper compares 16, 32 and 48, table
+      1).
+    architecture: `pyramid`, or an ablation of table 8: `only_multi_level` has no top-down path, and
+      `only_final_level` decodes only the deepest features.
     width: factor on every channel count.
     batch_norm_momentum: see `jaxsal.models.s3d.S3DConfig`.
   """
@@ -50,15 +54,16 @@ VARIANTS = {
 
 _PYRAMID_CHANNELS = 192
 _DECODER_CHANNELS = 128
-# Steps in time of base1 .. base4 for each step of the pyramid, which lives at T/8.
+_LEVELS = (1, 2, 3, 4)
+# Steps in time of base1 .. base4 for each of the pyramid's T/8 steps.
 _TIME_FACTORS = (4, 4, 2, 1)
 
 
 class Pyramid(nnx.Module):
-  """Temporal-spatial feature pyramid: lateral convolutions and the top-down path.
+  """The temporal-spatial feature pyramid: lateral convolutions and the top-down path.
 
-  The laterals compress time to the T/8 steps of base4, so that the levels can be added and the
-  decoders cost less than the encoder.
+  The lateral convolutions compress time to the T/8 steps of base4, so that the levels can be added
+  and the decoders cost less than the encoder.
   """
 
   def __init__(self, inputs: tuple[int, ...], outputs: int, dtype: str, rngs: nnx.Rngs) -> None:
@@ -67,8 +72,8 @@ class Pyramid(nnx.Module):
       setattr(self, f"lateral{level}", lateral)
 
   def __call__(self, stages: s3d.Stages) -> list[jax.Array]:
-    """Encoder stages -> four levels [b, t/8, h/4 .. h/32, w/4 .. w/32, outputs]."""
-    laterals = (self.lateral1, self.lateral2, self.lateral3, self.lateral4)
+    """Computes levels [b, t/8, h/4 .. h/32, w/4 .. w/32, outputs] from the encoder's outputs."""
+    laterals = parts(self, "lateral", _LEVELS)
     levels = [lateral(stage) for lateral, stage in zip(laterals, stages)]
     for i in (2, 1, 0):
       levels[i] += nn.upsample(levels[i + 1], (1, 2, 2))
@@ -78,7 +83,7 @@ class Pyramid(nnx.Module):
 class MultiLevel(nnx.Module):
   """The ablation without a top-down path: 1x1x1 convolutions to one width (section 4.5).
 
-  Time is averaged to T/8 steps; without that the decoders would run at up to T/2.
+  Time is averaged to T/8 steps; without that, the decoders would compute up to T/2 steps.
   """
 
   def __init__(self, inputs: tuple[int, ...], outputs: int, dtype: str, rngs: nnx.Rngs) -> None:
@@ -86,8 +91,8 @@ class MultiLevel(nnx.Module):
       setattr(self, f"lateral{level}", nn.Conv(c, outputs, (1, 1, 1), dtype=dtype, rngs=rngs))
 
   def __call__(self, stages: s3d.Stages) -> list[jax.Array]:
-    """Encoder stages -> four levels [b, t/8, h/4 .. h/32, w/4 .. w/32, outputs]."""
-    laterals = (self.lateral1, self.lateral2, self.lateral3, self.lateral4)
+    """Computes levels [b, t/8, h/4 .. h/32, w/4 .. w/32, outputs] from the encoder's outputs."""
+    laterals = parts(self, "lateral", _LEVELS)
     levels = []
     for lateral, stage, k in zip(laterals, stages, _TIME_FACTORS):
       b, t, h, w, c = stage.shape
@@ -96,21 +101,24 @@ class MultiLevel(nnx.Module):
 
 
 class Decoder(nnx.Module):
-  """Decodes one level to a quarter of the frame's size: 3x3x3 convolution, ReLU, upsampling x2."""
+  """The decoder of one level, up to a quarter of the frame's size.
+
+  It is a sequence of 3x3x3 convolution, ReLU and upsampling of height and width by 2.
+  """
 
   def __init__(self, level: int, inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> None:
-    """A decoder of level 1 has one convolution and no upsampling, of level 4 three of each."""
+    """Creates the decoder: level 1 has a convolution without upsampling, level 4 three of each."""
     self.upsamplings = level - 1
-    convs = max(level - 1, 1)
-    for i in range(convs):
-      c = outputs if i == convs - 1 else inputs
+    self.convs = max(level - 1, 1)
+    for i in range(1, self.convs + 1):
+      c = outputs if i == self.convs else inputs
       unit = nn.Conv(inputs, c, (3, 3, 3), padding=(1, 1, 1), dtype=dtype, rngs=rngs)
-      setattr(self, f"conv{i + 1}", unit)
+      setattr(self, f"conv{i}", unit)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[b, t, h/2^(level+1), w/2^(level+1), inputs] -> [b, t, h/4, w/4, outputs]."""
-    for i in range(max(self.upsamplings, 1)):
-      x = jax.nn.relu(getattr(self, f"conv{i + 1}")(x))
+    """Takes [b, t, h/2^(level+1), w/2^(level+1), inputs]; returns [b, t, h/4, w/4, outputs]."""
+    for i, unit in enumerate(parts(self, "conv", range(1, self.convs + 1))):
+      x = jax.nn.relu(unit(x))
       if i < self.upsamplings:
         x = nn.upsample(x, (1, 2, 2))
     return x
@@ -120,14 +128,14 @@ class TSFPNet(SaliencyModel[TSFPConfig]):
   """TSFP-Net without audio (figure 1)."""
 
   def __init__(self, config: TSFPConfig, *, rngs: nnx.Rngs) -> None:
-    """Raises UserError for a size or a length that the encoder cannot halve."""
+    """Creates the network; raises UserError if the encoder cannot halve the size or the length."""
     check_size(config.size)
     if config.length % 8 or config.length < 8:
       raise UserError(
         f"length is {config.length}: a clip has a multiple of 8 frames, such as "
-        f"{max(8, round(config.length / 8) * 8)}"
+        f"{max(8, round(config.length / 8) * 8)}."
       )
-    self.config = config
+    super().__init__(config)
     encoder = s3d.S3DConfig(
       width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=config.dtype
     )
@@ -143,40 +151,47 @@ class TSFPNet(SaliencyModel[TSFPConfig]):
       self.lateral = nn.Conv(inputs[-1], features, (1, 1, 1), dtype=config.dtype, rngs=rngs)
     for level in self.levels:
       setattr(self, f"decoder{level}", Decoder(level, features, decoded, config.dtype, rngs))
-    # Takes away time and channels; what is left is enlarged bilinearly ("UP" in figure 1).
+    # This convolution reduces time and channels to one; bilinear upsampling follows ("UP" in figure
+    # 1).
     self.output = nn.Conv(
       decoded, 1, (config.length // 8, 3, 3), padding=(0, 1, 1), dtype=config.dtype, rngs=rngs
     )
 
   @property
   def levels(self) -> tuple[int, ...]:
-    """Numbers of the decoded levels, 1 the shallowest."""
-    return (4,) if self.config.architecture == "only_final_level" else (1, 2, 3, 4)
+    """The numbers of the decoded levels; level 1 is the shallowest."""
+    return _levels(self.config)
 
   def __call__(self, frames: jax.Array) -> jax.Array:
-    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1].
+    """Predicts the map of the last frame.
+
+    Args:
+      frames: normalised frames [b, t, h, w, 3].
+
+    Returns:
+      float32 maps [b, h, w] in [0, 1].
 
     Raises:
-      UserError: if the clip has another length than the configuration, or an unfit size.
+      UserError: the clip has another length than the configuration, or a size that does not fit.
     """
     check_clip(frames, self.config)
     return self.from_stages(self.encoder(frames))
 
   def from_stages(self, stages: s3d.Stages) -> jax.Array:
-    """The encoder's outputs for a clip -> its map [b, h, w], float32 in [0, 1]."""
+    """Predicts float32 maps [b, h, w] in [0, 1] from the encoder's outputs."""
     return self.readout(self.decode(stages))
 
   def decode(self, stages: s3d.Stages) -> jax.Array:
-    """The encoder's outputs for frames of h x w -> integrated features [b, t/8, h/4, w/4, c]."""
+    """Computes integrated features [b, t/8, h/4, w/4, c] from the outputs for frames of h x w."""
     if self.config.architecture == "only_final_level":
-      features = {4: self.lateral(stages.base4)}
+      features = [self.lateral(stages.base4)]
     else:
-      features = dict(zip(self.levels, self.pyramid(stages)))
-    decoded = [getattr(self, f"decoder{level}")(x) for level, x in features.items()]
-    return sum(decoded[1:], start=decoded[0])
+      features = self.pyramid(stages)
+    decoders = parts(self, "decoder", self.levels)
+    return functools.reduce(jnp.add, (decoder(x) for decoder, x in zip(decoders, features)))
 
   def readout(self, features: jax.Array) -> jax.Array:
-    """Integrated features [b, t/8, h/4, w/4, c] -> map [b, h, w], float32 in [0, 1]."""
+    """Predicts float32 maps [b, h, w] in [0, 1] from integrated features [b, t/8, h/4, w/4, c]."""
     logits = self.output(features)[:, 0].astype(jnp.float32)
     _, h, w, _ = logits.shape
     logits = nn.resize(logits, (4 * h, 4 * w))
@@ -184,9 +199,9 @@ class TSFPNet(SaliencyModel[TSFPConfig]):
 
   @staticmethod
   def table(config: TSFPConfig) -> Iterator[Entry]:
-    """Names for PyTorch: the encoder's as in ViNet's checkpoints, ours for the rest."""
+    """Yields the names of ViNet's checkpoints for the encoder, and our own for the rest."""
     yield from s3d.encoder_table(lambda stage, _: "backbone.base{}.{}".format(*stage), ("encoder",))
-    levels = (4,) if config.architecture == "only_final_level" else (1, 2, 3, 4)
+    levels = _levels(config)
     if config.architecture == "only_final_level":
       yield from conv("lateral", ("lateral",), bias=True)
     else:
@@ -197,3 +212,7 @@ class TSFPNet(SaliencyModel[TSFPConfig]):
         unit = (f"decoder{level}", f"conv{i + 1}")
         yield from conv(".".join(unit), unit, bias=True)
     yield from conv("output", ("output",), bias=True)
+
+
+def _levels(config: TSFPConfig) -> tuple[int, ...]:
+  return (4,) if config.architecture == "only_final_level" else _LEVELS

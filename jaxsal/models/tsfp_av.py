@@ -1,9 +1,10 @@
 """TSFP-Net with audio.
 
 Chang and Zhu, Temporal-Spatial Feature Pyramid for Video Saliency Detection, arXiv:2105.04213,
-section 3.1 and figure 1: a bilinear transformation of base3's features and SoundNet's, enlarged, is
-an attention map that weights the integrated visual features, beside a residual connection. The
-authors published no code; where the paper leaves a choice open it is made here and said so.
+section 3.1 and figure 1. A bilinear transformation of base3's features and SoundNet's gives an
+attention map. Resized, it weights the integrated visual features, and a residual connection adds
+them. The authors published no code; where the paper leaves a choice open, it is made here, and a
+docstring says so.
 """
 
 import dataclasses
@@ -25,16 +26,16 @@ from jaxsal.nn.init import filled
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TSFPAVConfig(TSFPConfig):
-  """Configuration of TSFP-Net with audio: TSFP-Net's."""
+  """Configuration of TSFP-Net with audio, which has the fields of TSFP-Net's."""
 
   @property
   def visual(self) -> TSFPConfig:
-    """The same, of TSFP-Net."""
+    """The configuration of TSFP-Net."""
     return TSFPConfig(**dataclasses.asdict(self))
 
   @property
   def audio(self) -> soundnet.SoundNetConfig:
-    """SoundNet of the same width."""
+    """The configuration of SoundNet, with the width of TSFP-Net."""
     return soundnet.SoundNetConfig(
       width=self.width, features=s3d.channels(soundnet.LAYERS[-1].channels, self.width)
     )
@@ -48,28 +49,32 @@ VARIANTS = {
 
 
 class SoundAttention(nnx.Module):
-  """Where, and when, the frames' features v fit the sound's a: tanh(v^T W a + b).
+  """The attention map tanh(v^T W a + b) of the frames' features v and the sound's features a.
 
-  The paper names a bilinear transformation and no more. Here it is one form for all positions, so
-  that weights fit any size, with the sound averaged over its steps: the waveform is longer than the
-  clip, so that they are not the clip's. Both are batch-normalised before: behind a ReLU most of
-  what they are is common to all positions and all sounds, and hides what tells them apart (from
-  random weights, the demo run learned nothing from the sound without it). W starts at zero and tanh
-  passes through zero: training starts as the visual network, which the residual connection is there
-  to preserve. The form is divided by the root of its number of products, as a sum of 850,000 would
-  saturate after one step.
+  The paper names a bilinear transformation, and leaves the rest open:
+
+  - W is one matrix for all positions, so that the weights fit any size.
+  - The sound's features are averaged over their steps. The waveform is longer than the clip, so
+    that its steps are not those of the clip.
+  - Both kinds of features are batch-normalised first. After a ReLU they are mostly common to all
+    positions and all sounds, which hides the differences. (From random weights and without this,
+    the demo run learned nothing from the sound.)
+  - W starts at zero, and so does the tanh. Training therefore starts from the visual network, which
+    the residual connection is meant to preserve.
+  - The form is divided by the root of its number of products, because a sum of 850,000 products
+    would saturate after one step.
   """
 
   def __init__(self, video: int, audio: int) -> None:
-    """Numbers of channels."""
+    """Creates the attention for these numbers of channels."""
     self.kernel = nnx.Param(filled(0, video, audio, 1))
     self.bias = nnx.Param(filled(0, 1))
-    # Their statistics start from nothing also where the encoders' come from a checkpoint.
+    # Momentum is 0.1, because the statistics start from nothing even if the encoders are published.
     self.video_bn = nn.BatchNorm(video, momentum=0.1, epsilon=1e-5)
     self.audio_bn = nn.BatchNorm(audio, momentum=0.1, epsilon=1e-5)
 
   def __call__(self, video: jax.Array, audio: jax.Array) -> jax.Array:
-    """[b, t, h, w, c] and [b, s, d] -> [b, t, h, w, 1], float32 in [-1, 1]."""
+    """Takes [b, t, h, w, c] and [b, s, d]; returns float32 [b, t, h, w, 1] in [-1, 1]."""
     kernel = self.kernel[...] / math.sqrt(video.shape[-1] * audio.shape[-1])
     weights = jnp.einsum("bd,cdo->bco", self.audio_bn(audio.mean(axis=1)), kernel)
     video = self.video_bn(video.astype(jnp.float32))
@@ -77,11 +82,11 @@ class SoundAttention(nnx.Module):
 
 
 class TSFPNetAV(AudioVisualModel[TSFPAVConfig, tsfp.TSFPNet]):
-  """TSFP-Net with audio (figure 1); TSFP-Net is the part `visual`."""
+  """TSFP-Net with audio (figure 1); its part `visual` is TSFP-Net without."""
 
   def __init__(self, config: TSFPAVConfig, *, rngs: nnx.Rngs) -> None:
-    """Raises UserError as TSFP-Net does."""
-    self.config = config
+    """Creates the network; raises UserError if the encoder cannot halve the size or the length."""
+    super().__init__(config)
     self.visual = tsfp.TSFPNet(config.visual, rngs=rngs)
     self.audio = soundnet.SoundNet(config.audio, rngs=rngs)
     base3 = s3d.stage_channels(config.width)[2]
@@ -93,24 +98,24 @@ class TSFPNetAV(AudioVisualModel[TSFPAVConfig, tsfp.TSFPNet]):
     return self.visual.encoder
 
   def __call__(self, frames: jax.Array, waveform: jax.Array) -> jax.Array:
-    """Frames and sound -> map of the last frame.
+    """Predicts the map of the last frame.
 
     Args:
-      frames: [b, t, h, w, 3], normalised.
-      waveform: [b, samples], on the scale of [-256, 256].
+      frames: normalised frames [b, t, h, w, 3].
+      waveform: sound [b, samples] on the scale of [-256, 256].
 
     Returns:
-      float32 [b, h, w] in [0, 1].
+      float32 maps [b, h, w] in [0, 1].
 
     Raises:
-      UserError: if the clip or its sound is not of the configuration's length, or the frames of
-        an unfit size.
+      UserError: the frames or the sound have another length than the configuration, or the frames
+        a size that does not fit.
     """
     check_clip(frames, self.config)
     return self.from_stages(self.encoder(frames), waveform)
 
   def from_stages(self, stages: s3d.Stages, waveform: jax.Array) -> jax.Array:
-    """The encoder's outputs for a clip, and its sound -> its map; see `__call__`."""
+    """Predicts maps [b, h, w] from the encoder's outputs for clips and their waveforms."""
     self.check_waveform(waveform)
     features = self.visual.decode(stages)
     attention = self.attention(stages.base3, self.audio(waveform))
@@ -119,7 +124,7 @@ class TSFPNetAV(AudioVisualModel[TSFPAVConfig, tsfp.TSFPNet]):
 
   @staticmethod
   def table(config: TSFPAVConfig) -> Iterator[Entry]:
-    """Names for PyTorch: those of AViNet's checkpoints for the parts."""
+    """Yields the names of AViNet's checkpoints for the parts, and our own for the rest."""
     yield from under("visual_model", "visual", tsfp.TSFPNet.table(config.visual))
     yield from under("audionet", "audio", soundnet.SoundNet.table(config.audio))
     yield from bilinear("bilinear", ("attention",))

@@ -1,9 +1,9 @@
 """ViNet: the visual-only network of AViNet.
 
 Jain et al., ViNet: Pushing the limits of Visual Modality for Audio-Visual Saliency Prediction, IROS
-2021. A U-Net on S3D: 3-D convolutions and upsampling, with the encoder's features concatenated at
-each level. The authors' PyTorch checkpoints load into the variants whose code they published; what
-the paper leaves open about the others is decided here and said so.
+2021. ViNet is a U-Net on S3D: 3-D convolutions and upsampling, with the encoder's features
+concatenated at each level. The authors' PyTorch checkpoints load into the variants whose code they
+published. Where the paper leaves a choice open about the other variants, it is made here.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from jaxsal.errors import UserError
 from jaxsal.models import s3d
 from jaxsal.models._base import SaliencyConfig, SaliencyModel
 from jaxsal.models._geometry import check_clip, check_size
+from jaxsal.models._parts import parts
 from jaxsal.models._table import Entry, conv, conv_transpose
 
 
@@ -28,14 +29,15 @@ class ViNetConfig(SaliencyConfig):
   """Configuration of ViNet; the defaults are the paper's.
 
   Attributes:
-    length: T, 8 or a multiple of 16 (the paper compares 8, 16, 32 and 48, table 2).
+    length: T, number of frames in a clip: 8 or a multiple of 16 (the paper compares 8, 16, 32 and
+      48, table 2).
     size: height and width, multiples of 32.
-    levels: how many of the encoder's multi-level features are concatenated, the deepest first: 0
-      (`without hierarchy`, table 1) to 3.
-    upsampling: `trilinear`, or `transposed` convolutions of 4 x 4 in its place (section 4.4).
-    concatenation: of the multi-level features, over `time` or over `channels` (section 4.4). For
-      `channels` they are max-pooled to the decoder's steps in time, and the kernels keep their
-      extent in time, so that there are more parameters, as the paper says.
+    levels: number of the encoder's multi-level features that are concatenated, the deepest first:
+      from 0 (`without hierarchy`, table 1) to 3.
+    upsampling: `trilinear`, or `transposed` 4 x 4 convolutions (section 4.4).
+    concatenation: axis of the concatenation of the multi-level features, `time` or `channels`
+      (section 4.4). With `channels`, they are max-pooled to the decoder's steps in time, and the
+      kernels keep their extent in time, so that there are more parameters, as the paper says.
     width: factor on every channel count.
     batch_norm_momentum: see `jaxsal.models.s3d.S3DConfig`.
   """
@@ -48,7 +50,7 @@ class ViNetConfig(SaliencyConfig):
 
   @property
   def temporal_kernels(self) -> tuple[int, int]:
-    """Of the last two convolutions that take the decoder's T/8 steps in time to one."""
+    """The extents in time of the two convolutions that reduce the decoder's T/8 steps to one."""
     first = min(2, self.length // 8)
     return first, self.length // 8 // first
 
@@ -57,7 +59,7 @@ VARIANTS = {
   "base": ViNetConfig(),
   "small": ViNetConfig(width=0.25),
   "tiny": ViNetConfig(width=0.0625, length=8, size=(32, 64)),
-  # Table 1, and what lies in between; the clip's length (table 2) is a field of its own.
+  # Table 1 and the levels between its rows; the clip's length (table 2) is another field.
   "no_hierarchy": ViNetConfig(levels=0),
   "one_level": ViNetConfig(levels=1),
   "two_levels": ViNetConfig(levels=2),
@@ -66,14 +68,17 @@ VARIANTS = {
   "channels": ViNetConfig(concatenation="channels"),
 }
 
-# Of the decoding layers D4 and D5; D6 has as many as D5.
+# Channels of the decoding layers D4 and D5; D6 has as many as D5.
 _LAST_CHANNELS = (64, 32)
-# Steps in time of the concatenation in D2, D3 and D4 for each of the decoder's.
+# Steps in time after the concatenation in D2, D3 and D4, for each of the decoder's steps.
 _TIME_FACTORS = (3, 5, 5)
 
 
 class DecodingLayer(nnx.Module):
-  """Concatenation with an encoder's feature, if it has one; convolution; ReLU; upsampling by 2."""
+  """A decoding layer: a convolution, ReLU, and upsampling of height and width by 2.
+
+  If the layer has a feature of the encoder, this is concatenated with the input first.
+  """
 
   def __init__(
     self,
@@ -85,7 +90,16 @@ class DecodingLayer(nnx.Module):
     time: int = 1,
     skip: bool = False,
   ) -> None:
-    """`time` is the kernel's extent; without a concatenation over channels it is the stride too."""
+    """Creates the layer.
+
+    Args:
+      inputs: number of channels of the input, and of the encoder's feature.
+      outputs: number of channels of the output.
+      config: configuration of the network.
+      rngs: source of the random weights.
+      time: extent of the kernel in time, and without a concatenation over channels also its stride.
+      skip: whether the layer is given an encoder's feature.
+    """
     options = {"use_bias": False, "dtype": config.dtype, "rngs": rngs}
     self.over_channels = skip and config.concatenation == "channels"
     if self.over_channels:
@@ -98,7 +112,15 @@ class DecodingLayer(nnx.Module):
       self.up = nn.ConvTranspose(outputs, outputs, (1, 4, 4), (1, 2, 2), (0, 1, 1), **options)
 
   def __call__(self, x: jax.Array, feature: jax.Array | None = None) -> jax.Array:
-    """[b, t, h, w, inputs], feature [b, t', h, w, inputs] -> [b, t, 2h, 2w, outputs]."""
+    """Decodes features.
+
+    Args:
+      x: output of the layer before, [b, t, h, w, inputs].
+      feature: output of the encoder, [b, t', h, w, inputs], if the layer has one.
+
+    Returns:
+      [b, t, 2h, 2w, outputs].
+    """
     if feature is not None:
       if self.over_channels:
         k = feature.shape[1] // x.shape[1]
@@ -109,7 +131,7 @@ class DecodingLayer(nnx.Module):
 
 
 class Decoder(nnx.Module):
-  """The prediction network of six decoding layers D1 .. D6 (section 3.3)."""
+  """The decoder, with six decoding layers D1 .. D6 (section 3.3)."""
 
   def __init__(self, config: ViNetConfig, rngs: nnx.Rngs) -> None:
     # The first layers have the channels of the features that they are concatenated with.
@@ -126,16 +148,16 @@ class Decoder(nnx.Module):
     self.d5 = layer(channels[4], channels[5], time=p)
     self.steps = q
     if self.steps > 1:
-      # The published code has a bias here for 48 frames, none for 32.
+      # The published code has a bias here for 48 frames, but none for 32.
       options = {"use_bias": _d6_has_bias(config), "dtype": config.dtype, "rngs": rngs}
       self.d6 = nn.Conv(channels[5], channels[5], (q, 1, 1), (q, 1, 1), **options)
     self.output = nn.Conv(channels[5], 1, (1, 1, 1), dtype=config.dtype, rngs=rngs)
 
   def __call__(self, stages: s3d.Stages) -> jax.Array:
-    """The encoder's outputs for frames of h x w -> logits of the map [b, 1, h, w, 1]."""
+    """Takes the encoder's outputs for frames of h x w; returns the map's logits [b, 1, h, w, 1]."""
     features = (stages.base3, stages.base2, stages.base1)[: self.levels]
     x = self.d1(stages.base4)
-    for i, layer in enumerate((self.d2, self.d3, self.d4)):
+    for i, layer in enumerate(parts(self, "d", (2, 3, 4))):
       x = layer(x, features[i] if i < self.levels else None)
     x = self.d5(x)
     if self.steps > 1:
@@ -147,16 +169,16 @@ class ViNet(SaliencyModel[ViNetConfig]):
   """ViNet (figure 2, without the audio branch) and its variants."""
 
   def __init__(self, config: ViNetConfig, *, rngs: nnx.Rngs) -> None:
-    """Raises UserError for a size, a length or a number of levels that cannot be."""
+    """Creates the network; raises UserError if it cannot have the size, length or levels."""
     check_size(config.size)
     if config.length != 8 and (config.length % 16 or config.length < 16):
       raise UserError(
         f"length is {config.length}: ViNet takes 8 or a multiple of 16 frames, such as "
-        f"{max(16, round(config.length / 16) * 16)}"
+        f"{max(16, round(config.length / 16) * 16)}."
       )
     if config.levels not in range(4):
-      raise UserError(f"levels is {config.levels}: the encoder has 0, 1, 2 or 3 to concatenate")
-    self.config = config
+      raise UserError(f"levels is {config.levels}: it must be 0, 1, 2 or 3.")
+    super().__init__(config)
     encoder = s3d.S3DConfig(
       width=config.width, batch_norm_momentum=config.batch_norm_momentum, dtype=config.dtype
     )
@@ -164,22 +186,31 @@ class ViNet(SaliencyModel[ViNetConfig]):
     self.decoder = Decoder(config, rngs)
 
   def __call__(self, frames: jax.Array) -> jax.Array:
-    """Normalised frames [b, t, h, w, 3] -> map of the last frame [b, h, w], float32 in [0, 1].
+    """Predicts the map of the last frame.
+
+    Args:
+      frames: normalised frames [b, t, h, w, 3].
+
+    Returns:
+      float32 maps [b, h, w] in [0, 1].
 
     Raises:
-      UserError: if the clip has another length than the configuration, or an unfit size.
+      UserError: the clip has another length than the configuration, or a size that does not fit.
     """
     check_clip(frames, self.config)
     return self.from_stages(self.encoder(frames))
 
   def from_stages(self, stages: s3d.Stages) -> jax.Array:
-    """The encoder's outputs for a clip -> its map [b, h, w], float32 in [0, 1]."""
+    """Predicts float32 maps [b, h, w] in [0, 1] from the encoder's outputs."""
     logits = self.decoder(stages)
     return jax.nn.sigmoid(logits[:, 0, :, :, 0].astype(jnp.float32))
 
   @staticmethod
   def table(config: ViNetConfig) -> Iterator[Entry]:
-    """Names and order of the authors' code, where upsampling is number 2 of each layer."""
+    """Yields the names in the order of the authors' code.
+
+    A decoding layer is a sequence there: 0 is the convolution, and 2 the upsampling.
+    """
     yield from s3d.encoder_table(lambda stage, _: "backbone.base{}.{}".format(*stage), ("encoder",))
     names = [*(f"convtsp{i}.{{}}" for i in (1, 2, 3, 4)), "convtsp4.{}"]
     for i, name in enumerate(names, start=1):

@@ -6,6 +6,7 @@ The PNG files are lossless and smaller; the MATLAB files are read only if there 
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 import scipy.io
 
-from jaxsal.data import transforms, video
+from jaxsal.data import naming, transforms, video
+from jaxsal.data.naming import files
 from jaxsal.errors import UserError
+from jaxsal.tfds_builders import fixation_maps, text
 
-_IMAGES = (".png", ".jpg", ".jpeg")
+IMAGES = (".png", ".jpg", ".jpeg")
 _JPEG = (".jpg", ".jpeg")
 
 
@@ -92,19 +95,17 @@ def find(
       return None
   if not files(fixations, ".png"):
     fixations = fixations / "maps"
-  counts = {
-    str(maps): len(files(maps, *_IMAGES)),
-    str(fixations): len(files(fixations, ".png", ".mat")),
-  }
+  found = {maps: files(maps, *IMAGES), fixations: files(fixations, ".png", ".mat")}
   if images.is_dir():
-    counts[str(images)] = len(files(images, *_IMAGES))
-  if len(set(counts.values())) > 1 or 0 in counts.values():
-    text = ", ".join(f"{count} files in {path}" for path, count in counts.items())
-    problems.append(f"{name}: {text}")
+    found[images] = files(images, *IMAGES)
+  unpaired = naming.unpaired(found) if all(found.values()) else ""
+  if unpaired or not all(found.values()):
+    counts = ", ".join(f"{len(paths)} files in {path}" for path, paths in found.items())
+    problems.append("; ".join(filter(None, (f"{name}: {counts}", unpaired))))
     return None
   return Recording(
     name=name,
-    frames=counts[str(maps)],
+    frames=len(found[maps]),
     images=images,
     maps=maps,
     fixations=fixations,
@@ -120,7 +121,7 @@ def find_all(folder: pathlib.Path, fps: float, problems: list[str]) -> list[Reco
     return []
   found = (
     find(path.name, path, path / "images", fps, problems)
-    for path in sorted(folder.iterdir())
+    for path in naming.in_order(folder.iterdir())
     if path.is_dir()
   )
   return [recording for recording in found if recording is not None]
@@ -138,7 +139,7 @@ def read(recording: Recording) -> Iterator[Frame]:
     images = ((image, None, None) for image in video.read_frames(recording.images))
   maps = points = None
   if recording.maps and recording.fixations:
-    maps = files(recording.maps, *_IMAGES)
+    maps = files(recording.maps, *IMAGES)
     points = files(recording.fixations, ".png", ".mat")
   gaze = read_gaze(recording.gaze, recording.frames, recording.fps)
   count, size = 0, None
@@ -148,7 +149,7 @@ def read(recording: Recording) -> Iterator[Frame]:
     if count < recording.frames:
       density, png, fixations = np.zeros(size, np.float32), None, np.zeros((0, 2), np.float32)
       if maps and points:
-        density, png, fixations = _read_annotation(size, path, maps[count], points[count])
+        density, png, fixations = _read_annotation(size, maps[count], points[count])
       yield Frame(image, jpeg, density, png, fixations, _on_frame(gaze[count], size))
     count += 1
   if count != recording.frames:
@@ -156,17 +157,6 @@ def read(recording: Recording) -> Iterator[Frame]:
       f"{recording.images} has {count} frames, {recording.maps or 'its header'} says"
       f" {recording.frames}."
     )
-
-
-def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
-  """Returns the files of a folder with one of these suffixes, by name; none without the folder.
-
-  Hidden files, which other systems leave in folders, are left out.
-  """
-  if not folder.is_dir():
-    return []
-  visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-  return sorted(path for path in visible if path.suffix.lower() in suffixes)
 
 
 def resize(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -185,39 +175,24 @@ def size_of(encoded: bytes) -> tuple[int, int]:
 def _read_folder(
   folder: pathlib.Path,
 ) -> Iterator[tuple[np.ndarray, bytes | None, pathlib.Path]]:
-  for path in files(folder, *_IMAGES):
+  for path in files(folder, *IMAGES):
     data = path.read_bytes()
     image = decode(data, cv2.IMREAD_COLOR_RGB, path)
     yield image, data if path.suffix.lower() in _JPEG else None, path
 
 
 def _read_annotation(
-  size: tuple[int, int],
-  path: pathlib.Path | None,
-  map_path: pathlib.Path,
-  fixation_path: pathlib.Path,
+  size: tuple[int, int], map_path: pathlib.Path, fixation_path: pathlib.Path
 ) -> tuple[np.ndarray, bytes | None, np.ndarray]:
   """Reads the density of a frame, its bytes if it is a PNG, and the fixations.
 
   Args:
     size: height and width of the frame.
-    path: file of the frame; None if it is part of a video file.
     map_path: file of the density.
     fixation_path: file of the fixations.
   """
-  if path is not None and path.stem != map_path.stem:
-    raise UserError(
-      f"{path} is in the place of the frame of {map_path}: a frame is missing, or there are"
-      " frames without densities."
-    )
   density, png = read_density(map_path, size)
-  if fixation_path.stem != map_path.stem:
-    raise UserError(
-      f"{fixation_path} is in the place of the fixations of {map_path.name}: a file is missing."
-    )
-  fixated = _read_fixations(fixation_path)
-  check_size(fixated, size, fixation_path)
-  return density, png, points_of(fixated)
+  return density, png, _read_fixations(fixation_path, size)
 
 
 def _on_frame(gaze: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -238,18 +213,35 @@ def read_density(path: pathlib.Path, size: tuple[int, int]) -> tuple[np.ndarray,
   return density.astype(np.float32), data if path.suffix.lower() == ".png" else None
 
 
-def points_of(fixated: np.ndarray) -> np.ndarray:
-  """Returns the centres of the pixels of [h, w] that are not 0: float32 [n, 2], (x, y)."""
-  y, x = np.nonzero(fixated)
-  return np.stack([x, y], axis=1).astype(np.float32) + 0.5
+def _read_fixations(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
+  """Reads the fixations of a frame of this size: float32 [n, 2], (x, y) in pixels."""
+  if path.suffix.lower() == ".mat":
+    return read_fixation_mat(path, "I", size, "its frame")
+  # As stored: OpenCV's conversion to 8-bit grey loses the value 1 in an image of 16 bits, and dark
+  # colours of a palette.
+  image = decode(path.read_bytes(), cv2.IMREAD_UNCHANGED, path)
+  fixated = fixation_maps.one_channel(image, path)
+  check_size(fixated, size, path)
+  return fixation_maps.points_of(fixation_maps.marks(fixated, path))
 
 
-def _read_fixations(path: pathlib.Path) -> np.ndarray:
-  """Reads fixations as [h, w]: fixated pixels are not 0."""
-  if path.suffix.lower() != ".mat":
-    return decode(path.read_bytes(), cv2.IMREAD_GRAYSCALE, path)
-  (fixated,) = read_mat(path, "I")
-  return np.asarray(fixated)
+def read_fixation_mat(
+  path: pathlib.Path, variable: str, size: tuple[int, int], other: str
+) -> np.ndarray:
+  """Reads the fixations in a MATLAB file: float32 [n, 2], (x, y) in pixels.
+
+  Args:
+    path: the file.
+    variable: name of the variable with the fixation map.
+    size: height and width of the map.
+    other: the image that has this size, for the error.
+
+  Raises:
+    UserError: the file cannot be read or holds no fixation map of this size.
+  """
+  fixated = fixation_maps.dense(read_mat(path, variable)[0])
+  check_size(fixated, size, path, other)
+  return fixation_maps.points_of(fixation_maps.marks(fixated, path))
 
 
 def read_mat(path: pathlib.Path, *names: str) -> list[Any]:
@@ -303,7 +295,7 @@ def read_gaze(paths: tuple[pathlib.Path, ...], frames: int, fps: float) -> list[
   A file has one line per sample: the time in microseconds, x and y on a screen of 1440 x 900
   pixels, and the event, which begins with F during a fixation. The video filled the screen's width,
   with bars above and below. An observer's gaze at a frame is the first sample of a fixation while
-  the frame is shown. The file is taken to begin with the video.
+  the frame is shown. The file is taken to begin with the video, also if the observer blinks then.
 
   Args:
     paths: one file per observer, named after the observer's number, as in P001_Trail0001.txt.
@@ -313,21 +305,37 @@ def read_gaze(paths: tuple[pathlib.Path, ...], frames: int, fps: float) -> list[
   Returns:
     One float32 [n, 3] per frame: x and y in pixels of a frame of 640 x 360 (width x height), and
     the observer's number.
+
+  Raises:
+    UserError: a file is no text, or none of its lines has this form.
   """
   found: list[list[tuple[float, float, float]]] = [[] for _ in range(frames)]
   scale = 640 / 1440
   for path in paths:
     observer = int(path.stem.partition("_")[0][1:])  # P001_Trail0001
     seen, start = set(), None
-    for line in path.read_text(errors="replace").splitlines():
-      fields = line.split()
-      try:
-        microseconds, x, y = (float(field) for field in fields[:3])
-      except ValueError:  # a heading
+    lines = [line.split() for line in text.lines(path)]
+    for fields in lines:
+      microseconds, x, y = (_number(field) for field in [*fields, "", "", ""][:3])
+      if not math.isfinite(microseconds):  # a heading
         continue
       start = microseconds if start is None else start
-      frame = int((microseconds - start) * 1e-6 * fps)
-      if frame < frames and frame not in seen and fields[3:] and fields[3].startswith("F"):
+      frame = math.floor((microseconds - start) * 1e-6 * fps)
+      fixated = fields[3:] and fields[3].startswith("F") and math.isfinite(x + y)
+      if fixated and 0 <= frame < frames and frame not in seen:
         seen.add(frame)
         found[frame].append((x * scale, (y - (900 - 360 / scale) / 2) * scale, observer))
+    if start is None and sum(map(bool, lines)) > 1:
+      raise UserError(
+        f"{path}: no line has the time in microseconds, x, y and the event, with spaces or tabs in"
+        " between."
+      )
   return [np.asarray(rows, np.float32).reshape(-1, 3) for rows in found]
+
+
+def _number(field: str) -> float:
+  """Parses a number, with a decimal point or comma; NaN if it is none."""
+  try:
+    return float(field.replace(",", "."))
+  except ValueError:
+    return math.nan

@@ -15,6 +15,8 @@ import csv
 import pathlib
 from collections.abc import Iterable
 
+from jaxsal.errors import UserError
+from jaxsal.tfds_builders import text
 from jaxsal.tfds_builders.annotations import Recording
 
 _HEADING = ["video", "frame", "mask"]
@@ -32,8 +34,27 @@ def read(
       unknown or lacks a listed frame. These videos are left out.
   """
   lengths = {recording.name: recording.frames for recording in recordings}
+  try:
+    listed = _read_lines(path, problems)
+  except UserError as error:
+    problems.append(str(error))
+    return {}
+  selection: dict[str, list[int] | None] = {}
+  for name, frames in listed.items():
+    if name not in lengths:
+      problems.append(f"{path} names the video {name}, which is not there")
+    elif frames and not 0 <= min(frames) <= max(frames) < lengths[name]:
+      outside = min(frames) if min(frames) < 0 else max(frames)
+      problems.append(f"{path} names frame {outside} of {name}, which has 0 to {lengths[name] - 1}")
+    elif frames:
+      selection[name] = sorted(frames)
+  return selection
+
+
+def _read_lines(path: pathlib.Path, problems: list[str]) -> dict[str, set[int]]:
+  """Returns the listed frames of each video; notes a line of another format and returns none."""
   listed: dict[str, set[int]] = {}
-  with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+  with text.opened(path) as file:
     lines = csv.reader(file)
     if next(lines, None) != _HEADING:
       problems.append(f"{path}: the first line must be {','.join(_HEADING)}")
@@ -51,13 +72,4 @@ def read(
       frames = listed.setdefault(name, set())
       if counts:
         frames.add(number)
-  selection: dict[str, list[int] | None] = {}
-  for name, frames in listed.items():
-    if name not in lengths:
-      problems.append(f"{path} names the video {name}, which is not there")
-    elif frames and not 0 <= min(frames) <= max(frames) < lengths[name]:
-      outside = min(frames) if min(frames) < 0 else max(frames)
-      problems.append(f"{path} names frame {outside} of {name}, which has 0 to {lengths[name] - 1}")
-    elif frames:
-      selection[name] = sorted(frames)
-  return selection
+  return listed

@@ -24,6 +24,17 @@ def annotate(image: np.ndarray, gaze: np.ndarray, sigma: float) -> Frame:
   return Frame(image, None, density(gaze, size, sigma), None, gaze[:, :2], gaze)
 
 
+def exchanged(points: np.ndarray, size: tuple[int, int]) -> bool:
+  """Returns whether points look like (y, x): clearly more lie in the frame if they are read so.
+
+  Args:
+    points: [n, 2], (x, y) in pixels.
+    size: height and width of the frame.
+  """
+  as_given, turned = (transforms.inside(p, size).sum() for p in (points, points[:, ::-1]))
+  return bool(turned - as_given > len(points) / 10)
+
+
 def density(points: np.ndarray, size: tuple[int, int], sigma: float) -> np.ndarray:
   """Sums a Gaussian at each of the points.
 

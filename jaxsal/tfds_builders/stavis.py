@@ -6,7 +6,8 @@
     annotations/AVAD/V1_Speech1/maps/eyeMap_00001.jpg  density
     fold_lists/AVAD_list_train_1_fps.txt               lines "name frames fps", some empty
 
-The six databases share one folder, from which each builder reads its own. A list may promise more
+Numbers may have fewer zeros, and begin at 0 or at 1. The six databases share one folder, from which
+each builder reads its own. A list may promise more
 frames than there are densities; the frames that have an image, a density and fixations are stored.
 """
 
@@ -18,8 +19,9 @@ import cv2
 import numpy as np
 
 from jaxsal.console import say
-from jaxsal.data import transforms
-from jaxsal.tfds_builders import annotations, records, video_builder
+from jaxsal.data import naming, transforms
+from jaxsal.errors import UserError
+from jaxsal.tfds_builders import annotations, records, text, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
 
 # The stored split, of which the folds are lists. TFDS gives the name "all" a meaning of its own.
@@ -57,7 +59,8 @@ class StavisBuilder(video_builder.VideoBuilder, skip_registration=True):
     listed: dict[str, Row] = {}
     for fold in self.FOLDS:
       listed = read_fold(folder, self.DATABASE, fold, problems) | listed
-    found = [find(folder, self.DATABASE, name, listed[name], problems) for name in sorted(listed)]
+    names = sorted(listed, key=naming.natural_key)
+    found = [find(folder, self.DATABASE, name, listed[name], problems) for name in names]
     recordings = [recording for recording in found if recording is not None]
     shorter = [r for r in recordings if r.frames < listed[r.name].frames]
     if shorter:
@@ -98,7 +101,12 @@ def read_lines(path: pathlib.Path, problems: list[str]) -> Iterator[tuple[str, s
   if not path.is_file():
     problems.append(f"{path} is missing")
     return
-  for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), start=1):
+  try:
+    lines = text.lines(path)
+  except UserError as error:
+    problems.append(str(error))
+    return
+  for number, line in enumerate(lines, start=1):
     if line.strip():
       yield f"{path}, line {number}", line.strip()
 
@@ -125,17 +133,24 @@ def find(
   images = folder / "video_frames" / database / name
   fixations = folder / "annotations" / database / name
   maps, sound = fixations / "maps", folder / "video_audio" / database / name / f"{name}.wav"
-  numbers = [
-    _numbers(images, "img_", ".jpg"),
-    _numbers(maps, "eyeMap_", ".jpg"),
-    _numbers(fixations, "fixMap_", ".mat"),
-  ]
-  for path, there in zip((images, maps, fixations), numbers):
+  found = _numbered(images, maps, fixations)
+  for path, there in zip((images, maps, fixations), found):
     if not there:
       problems.append(f"{name}: no files in {path}")
       return None
-  whole = set.intersection(*numbers) & set(range(1, row.frames + 1))
-  if gaps := set(range(1, max(whole, default=1) + 1)) - whole:
+    if doubled := naming.doubled(naming.files(path, there[min(there)].suffix.lower())):
+      problems.append(f"{name}: {doubled}")
+      return None
+  from_zero = [path for path, there in zip((images, maps, fixations), found) if 0 in there]
+  if len(from_zero) in (1, 2):
+    problems.append(
+      f"{name}: frames are counted from 0 in {from_zero[0]} but not in all of {images}, {maps} and"
+      f" {fixations}"
+    )
+    return None
+  first = 0 if from_zero else 1
+  whole = set.intersection(*map(set, found)) & set(range(first, first + row.frames))
+  if gaps := set(range(first, max(whole, default=first) + 1)) - whole:
     problems.append(
       f"{name}: image, density or fixations are missing of frame {video_builder.missing(gaps, 5)}"
     )
@@ -162,18 +177,18 @@ def read(recording: Recording) -> Iterator[Frame]:
   """
   assert recording.maps is not None and recording.fixations is not None
   size = None
-  for number in range(1, recording.frames + 1):
-    density_path = recording.maps / f"eyeMap_{number:05}.jpg"
+  images, maps, fixation_maps = _numbered(recording.images, recording.maps, recording.fixations)
+  first = 0 if 0 in maps else 1
+  for number in range(first, first + recording.frames):
+    density_path = maps[number]
     density = annotations.decode(density_path.read_bytes(), cv2.IMREAD_GRAYSCALE, density_path)
     size = size or (density.shape[0], density.shape[1])
     annotations.check_size(density, size, density_path, "the video's first density")
 
-    fixation_path = recording.fixations / f"fixMap_{number:05}.mat"
-    (fixated,) = annotations.read_mat(fixation_path, "eyeMap")
-    annotations.check_size(fixated, size, fixation_path, "its density")
-    fixations = annotations.points_of(fixated)
+    fixation_path = fixation_maps[number]
+    fixations = annotations.read_fixation_mat(fixation_path, "eyeMap", size, "its density")
 
-    image_path = recording.images / f"img_{number:05}.jpg"
+    image_path = images[number]
     jpeg = image_path.read_bytes()
     image = annotations.decode(jpeg, cv2.IMREAD_COLOR_RGB, image_path)
     if image.shape[:2] != size:
@@ -181,8 +196,12 @@ def read(recording: Recording) -> Iterator[Frame]:
     yield Frame(image, jpeg, density.astype(np.float32), None, fixations, np.zeros((0, 3)))
 
 
-def _numbers(folder: pathlib.Path, prefix: str, suffix: str) -> set[int]:
-  """Returns the numbers in the names of a folder's files, as in PREFIX00001SUFFIX."""
-  stems = (path.stem for path in annotations.files(folder, suffix))
-  names = (stem.removeprefix(prefix) for stem in stems if stem.startswith(prefix))
-  return {int(name) for name in names if name.isdecimal()}
+def _numbered(
+  images: pathlib.Path, maps: pathlib.Path, fixations: pathlib.Path
+) -> list[dict[int, pathlib.Path]]:
+  """Returns a video's images, densities and fixations by number, with or without zeros."""
+  return [
+    naming.by_number(naming.files(images, ".jpg"), "img_"),
+    naming.by_number(naming.files(maps, ".jpg"), "eyeMap_"),
+    naming.by_number(naming.files(fixations, ".mat"), "fixMap_"),
+  ]

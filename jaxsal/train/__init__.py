@@ -1,0 +1,1 @@
+"""The trainer: state, steps, loop, checkpoints and the report."""

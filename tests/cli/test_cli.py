@@ -9,6 +9,7 @@ from pathlib import Path
 import clips
 import pytest
 
+import jaxsal as package
 from jaxsal import __version__, cli
 from jaxsal.models import SaliencyConfig, SaliencyModel
 
@@ -61,7 +62,7 @@ class Finder:
     if name in {SLOW}:
       os._exit(99)
 sys.meta_path.insert(0, Finder())
-from jaxsal import __version__, cli
+from jaxsal import cli
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -91,6 +92,13 @@ def test_something_is_said_before_slow_imports(tmp_path, argv, said):
   run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
   assert run.returncode == 99 and run.stderr == ""
   assert re.search(said, run.stdout)
+
+
+def test_public_names():
+  for name in package.__all__:
+    assert getattr(package, name) is not None
+  with pytest.raises(AttributeError, match="module 'jaxsal' has no attribute 'predictor'"):
+    package.predictor  # noqa: B018
 
 
 def test_no_command_prints_the_help(capsys):
@@ -237,8 +245,6 @@ def test_wrong_arguments(capsys, argv, message):
 
 
 def test_train_hands_its_flags_over(capsys, monkeypatch):
-  import jaxsal as package
-
   given = []
   stand_in = types.ModuleType("jaxsal.main")
   stand_in.run = given.append

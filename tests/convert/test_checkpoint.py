@@ -1,4 +1,4 @@
-"""Checkpoint files: every way of writing one reads the same, and nothing in one is executed."""
+"""Checkpoint files: all formats read the same, and nothing in them is executed."""
 
 import pickle
 import zipfile
@@ -80,7 +80,7 @@ def test_half_precision_safetensors(tmp_path, dtype):
 
 
 class Code:
-  """Unpickled, it makes a folder."""
+  """An object that makes a folder when it is unpickled."""
 
   def __init__(self, path):
     self.path = path

@@ -1,4 +1,4 @@
-"""`jaxsal convert`: a checkpoint becomes a model folder and goes back, or nothing is written."""
+"""`jaxsal convert` makes a model folder from a checkpoint and back, or writes nothing."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ TINY = ["--set", "length=8", "--set", "size=(32, 32)", "--variant", "tiny"]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-  """A ViNet checkpoint as DataParallel saves it."""
+  """Writes a ViNet checkpoint as DataParallel saves it."""
   model = models.create("vinet", "tiny", size=(32, 32))
   path = tmp_path_factory.mktemp("weights") / "vinet.safetensors"
   state_dict = {f"module.{k}": v for k, v in convert.to_torch(model).items()}

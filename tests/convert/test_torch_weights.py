@@ -1,4 +1,4 @@
-"""From PyTorch's names and layouts and back, and what is said where they do not fit."""
+"""Conversion from PyTorch's names and layouts and back, and its errors."""
 
 import json
 import pathlib
@@ -18,13 +18,13 @@ MANIFEST = pathlib.Path(__file__).parents[1] / "golden" / "s3d" / "manifest.json
 
 @pytest.fixture(scope="module")
 def published():
-  """A state dict of the published names and sizes."""
+  """Makes a state dict with the published names and sizes."""
   return weights.state_dict(MANIFEST, 0)
 
 
 @pytest.fixture(scope="module")
 def tiny():
-  """A small one."""
+  """Makes the state dict of a small network."""
   model = models.create("s3d", "tiny")
   for i, variable in enumerate(models.variables(model).values()):
     values = np.random.default_rng(i).standard_normal(variable.shape, np.float32)
@@ -93,7 +93,7 @@ def test_tensors_are_taken_as_well_as_arrays(tiny):
 
 
 def test_counts_of_batches_may_be_left_out(tiny):
-  """They came with PyTorch 0.4.1; older checkpoints are without."""
+  """Checkpoints from before PyTorch 0.4.1 do not have them."""
   without = {k: v for k, v in tiny.items() if not k.endswith("num_batches_tracked")}
   assert len(without) < len(tiny)
   assert_same(convert.to_torch(read(without)), tiny)

@@ -13,9 +13,10 @@ import pytest
 
 import jaxsal
 from jaxsal import cli, main
+from jaxsal.data.catalogue import DATASETS
 from jaxsal.evaluation import published
 from jaxsal.metrics import METRICS
-from jaxsal.models import MODELS, _registry
+from jaxsal.models import MODELS
 from jaxsal.tfds_builders import build
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -106,7 +107,13 @@ def test_every_variant_is_on_the_page_of_models():
     name: {variant for variant, *_ in rows if "=" not in variant}
     for name, rows in variants().items()
   }
-  assert page == {name: set(_registry.MODELS[name].variants) for name in MODELS}
+  assert page == {name: set(MODELS[name].variants) for name in page}
+
+
+def test_every_network_with_published_scores_is_on_the_page_of_models():
+  printed = [row for dataset in DATASETS for row in published.rows(dataset)]
+  known = {name for name in MODELS if any(row.is_of(name) for row in printed)}
+  assert known and known <= variants().keys()
 
 
 @pytest.mark.parametrize("name", list(variants()))
@@ -117,7 +124,7 @@ def test_rows_of_tables_are_published_rows(name):
   for variant, _, text in variants()[name]:
     if "=" in variant:
       field, value = variant.split("=")
-      _registry.configure(name, **{field: int(value)})
+      jaxsal.models.configure(name, **{field: int(value)})
     if text.strip():
       table, _, row = text.strip().partition(": ")
       papers = {source.split(",")[0] for source, _ in printed}

@@ -1,7 +1,7 @@
-"""The golden cases: expected outputs of the reference implementations in float64.
+"""Comparisons with the golden cases: outputs of the reference implementations in float64.
 
-`tests/golden/NAME` has the manifest of a PyTorch state dict, which `weights.py` fills, and what the
-reference makes of it.
+`tests/golden/NAME` holds the manifest of a PyTorch state dict, which `weights.py` fills with
+values, and the outputs of the reference with these values.
 """
 
 import functools
@@ -20,13 +20,13 @@ from jaxsal.train.state import split
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
 
-# Options of the compiler for what users get to the last bit; the other tests compile more quickly
-# (tests/conftest.py).
+# The compiler's options for users, whose results these tests check to the last bit. The other tests
+# compile more quickly (tests/conftest.py).
 AS_USERS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 
 class Recorder(nnx.Module):
-  """Stands in for a part of a network and keeps what it returns."""
+  """Replaces a part of a network, and keeps the part's output."""
 
   def __init__(self, part):
     self.part = part
@@ -51,11 +51,11 @@ class Case:
 
   @property
   def frames(self):
-    """The input, channels last."""
+    """The frames of the case [b, t, h, w, 3]."""
     return self.clip(self.expected["inputs"][0], self.seed, "input0")
 
   def waveform(self, i):
-    """The i-th input [b, s], which PyTorch has as [b, 1, s, 1]."""
+    """Returns the i-th input [b, s], which is [b, 1, s, 1] in PyTorch."""
     shape = tuple(self.expected["inputs"][i])
     return jnp.asarray(weights.clip(shape, self.seed, f"input{i}")[:, 0, :, 0])
 
@@ -64,7 +64,7 @@ class Case:
 
 
 def forward(model, frames, parts=(), waveform=None, compiler_options=None):
-  """Maps, and the outputs of the parts with these attribute paths, from one jitted call."""
+  """Returns the maps, and the outputs of the parts at these attribute paths, of one jitted call."""
   inputs = (frames,) if waveform is None else (frames, waveform)
   for path in parts:
     *parents, name = path.split(".")
@@ -90,12 +90,12 @@ def forward(model, frames, parts=(), waveform=None, compiler_options=None):
 
 
 def check_stage(case, name, x):
-  """Compares a stage [b, t, h, w, c], as `check_values`."""
+  """Compares a stage [b, t, h, w, c] with the reference's; see `check_values`."""
   check_values(case, name, x.transpose(0, 4, 1, 2, 3))
 
 
 def check_values(case, name, x):
-  """Compares a stage in PyTorch's layout where it was sampled, on the scale of its deviation."""
+  """Compares a stage in PyTorch's layout at the sampled places, in units of its deviation."""
   expected = case.expected["stages"][name]
   assert list(x.shape) == expected["shape"], name
   x = x.ravel()[weights.sample_indices(x.size)]
@@ -104,7 +104,7 @@ def check_values(case, name, x):
 
 
 def conv2d_by_patches(x, kernel, stride, padding):
-  """A convolution as one matrix product: XLA has no fast one in float64 on CPU."""
+  """Convolves by one matrix product, because XLA's convolution is slow in float64 on CPU."""
   (kh, kw), (sh, sw) = kernel.shape[:2], stride
   x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   h, w = (x.shape[1] - kh) // sh + 1, (x.shape[2] - kw) // sw + 1
@@ -117,15 +117,15 @@ def conv2d_by_patches(x, kernel, stride, padding):
 
 
 def check_training(name, tx, monkeypatch):
-  """Five steps in training mode: losses, first gradients, BatchNorm statistics after.
+  """Compares five steps in training mode: losses, first gradients, final BatchNorm statistics.
 
-  In float64, as the reference: rounding grows from step to step, in small batches on a clip of
-  noise to several 1e-3 of the losses in float32, PyTorch's own included.
+  The steps are in float64, like the reference's. In float32, rounding errors grow from step to
+  step; with small batches of noise they reach several 1e-3 of the losses, in PyTorch too.
   """
   case = Case(name, "train_5000")
   expected = case.expected
   with jax.enable_x64(True):
-    monkeypatch.setattr(jnp, "float32", jnp.float64)  # what the code casts to
+    monkeypatch.setattr(jnp, "float32", jnp.float64)  # the type that the code casts to
     monkeypatch.setattr(nn.conv_xla, "conv2d", conv2d_by_patches)
     model = convert.from_torch(name, case.state_dict)
     for _, module in nnx.iter_modules(model):

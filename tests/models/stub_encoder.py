@@ -1,16 +1,16 @@
-"""Stands in for S3D, which is the same in every network and slow to compile."""
+"""A replacement of S3D, which is slow to compile and the same in every network."""
 
 import jax
 from flax import nnx
 
 from jaxsal.models import s3d
 
-# Of the stages: time, and height and width, as divisors of the frames'.
+# For each stage: divisors of the frames' time, and of their height and width.
 DIVISORS = ((2, 4), (2, 8), (4, 16), (8, 32))
 
 
 class StubEncoder(nnx.Module):
-  """Frames [b, t, h, w, 3] -> stages as of a tiny encoder: averages, in random directions."""
+  """An encoder whose stages are averages of the frames in random directions, as wide as tiny's."""
 
   def __call__(self, frames):
     b, t, h, w, c = frames.shape

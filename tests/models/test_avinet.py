@@ -1,4 +1,4 @@
-"""AViNet: the reference's maps and stages; its parts; bad input."""
+"""AViNet: comparison with the reference, its parts, and input that does not fit."""
 
 import functools
 
@@ -15,7 +15,7 @@ from jaxsal import convert, models
 from jaxsal.errors import UserError
 
 FUSIONS = ("bilinear", "transformer", "concat")
-# By the reference's name of the stage.
+# The reference's name of a stage -> path of the part here.
 STAGES = {
   "visual_model.decoder.convtsp1": "visual.decoder.d1",
   "visual_model.decoder.convtsp3": "visual.decoder.d3",
@@ -24,7 +24,7 @@ HEADS = {
   f"audionet.conv8_{head}.{leaf}" for head in ("objs", "scns") for leaf in ("weight", "bias")
 }
 UNUSED = {"bilinear": HEADS, "transformer": HEADS | {"bilinear.weight", "bilinear.bias"}}
-# Of the tiny network: frames and sound; their features.
+# Shapes of the tiny network's frames and sound, and of their features.
 SHAPES = ((2, 8, 32, 64, 3), (2, 17_640))
 FEATURES = ((2, 1, 1, 2, 64), (2, 2, 64))
 
@@ -144,7 +144,7 @@ def test_base_is_the_papers():
 def test_saved_and_loaded_it_is_the_same(tmp_path):
   model = nnx.clone(tiny("transformer"))
   positions = model.fusion.transformer.positions
-  positions.set_value(positions[...] + 1)  # they are the checkpoint's
+  positions.set_value(positions[...] + 1)  # A checkpoint may have other positions.
   models.save(model, tmp_path / "model", {})
   loaded = jaxsal.load(tmp_path / "model")
   assert loaded.config == model.config
@@ -167,7 +167,7 @@ def test_starts_from_the_folders_of_its_parts(tmp_path):
   for name, value in models.arrays(model.fusion).items():
     np.testing.assert_array_equal(value, before[name])
   other = nnx.clone(tiny("bilinear"))
-  models.copy_weights(models.save(model, tmp_path / "avinet", {}), other)  # all of it
+  models.copy_weights(models.save(model, tmp_path / "avinet", {}), other)  # the whole network
   expected = models.arrays(model)
   for name, value in models.arrays(other).items():
     np.testing.assert_array_equal(value, expected[name], err_msg=name)

@@ -1,4 +1,4 @@
-"""Model folders: exact round trip, and an error with a way out for whatever is damaged."""
+"""Model folders: the round trip is exact, and errors say what is damaged and what to do."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ CONFIG, WEIGHTS = "model.json", "model.safetensors"
 @pytest.fixture(scope="module")
 def model():
   model = models.create("tsfp", "tiny", length=16, size=(64, 96), mean=(0.1, 0.2, 0.3))
-  for i, variable in enumerate(models.variables(model).values()):  # statistics too
+  for i, variable in enumerate(models.variables(model).values()):  # includes the statistics
     values = np.random.default_rng(i).standard_normal(variable.shape)
     variable.set_value(values.astype(np.float32))
   return model

@@ -1,4 +1,4 @@
-"""GFSalNet: the gate's arithmetic, its streams alone, the ablations of table VII, bad input."""
+"""GFSalNet: the gate's arithmetic, single streams, the ablations of table VII, and bad input."""
 
 import functools
 
@@ -13,7 +13,7 @@ from jaxsal.errors import UserError
 from jaxsal.models import gfsal
 
 SHAPE = (2, 64, 64, 3)
-# XLA's older loops (tests/conftest.py) round two programs of the same layers less alike.
+# With XLA's older loops (tests/conftest.py), two programs of the same layers round differently.
 ALIKE = {"xla_cpu_use_fusion_emitters": True}
 
 
@@ -30,7 +30,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def maps_of(model):
-  """The maps with the gate's kernel and bias as given, from one compiled program."""
+  """Returns a function from the gate's kernel and bias to the maps; it is compiled once."""
   graph, state = nnx.split(model)
 
   @functools.partial(jax.jit, compiler_options=ALIKE)
@@ -56,7 +56,7 @@ def test_gate_weighs_the_streams(maps_of):
   assert (p > 0).all() and (p < 1).all() and np.ptp(p) > 0.01
   logits = 3 * maps.appearance - 5 * maps.temporal + 0.5
   np.testing.assert_allclose(p, 1 / (1 + np.exp(-logits)), rtol=1e-5)
-  # Equal but for the rounding of a fused multiplication and addition.
+  # A fused multiplication and addition rounds differently.
   want = maps.appearance * p + maps.temporal * (1 - p)
   np.testing.assert_allclose(maps.saliency, want, rtol=3e-7)
   assert np.ptp(maps.appearance) > 0.01 and np.abs(maps.appearance - maps.temporal).max() > 0.01
@@ -64,7 +64,7 @@ def test_gate_weighs_the_streams(maps_of):
 
 @pytest.mark.parametrize(("variant", "bias"), [("appearance", 200.0), ("temporal", -200.0)])
 def test_shut_gate_leaves_the_single_stream(model, maps_of, variant, bias):
-  """P is 1 or 0: the model of one stream, with the same weights."""
+  """If P is 1 or 0, the maps are those of the single stream with the same weights."""
   fused = maps_of([0.0, 0.0], bias)
   assert (fused.gate == (bias > 0)).all()
   single = nnx.eval_shape(lambda: models.create("gfsal", "tiny", streams=variant))
@@ -93,7 +93,7 @@ def test_everything_learns():
     return jnp.mean(jnp.square(maps - frames[..., 0]))
 
   for path, gradient in nnx.to_flat_state(gradients(params)):
-    # The first layer waits until the zeros of the second have moved.
+    # The first layer has no gradient while the second is zero.
     silent = path[-3:-1] == ("channel_attention", "fc1")
     assert np.any(gradient[...]) != silent, path
 
@@ -108,7 +108,7 @@ def test_channel_attention_weighs_channels():
 
 
 def parts(model):
-  """Names of the network's parts and of the streams' that have weights."""
+  """Returns the names of the parts with weights, of the network and of its streams."""
   return {name for path in models.variables(model) for name in path.split(".")[:2]}
 
 
@@ -137,7 +137,7 @@ def test_variants_lack_what_they_are_named_after(model, variant):
   assert sorted(entries) == sorted(models.variables(ablated))
 
   graph, state = nnx.split(ablated)
-  x = jax.ShapeDtypeStruct((2, 50, 70, 3), jnp.float32)  # no multiple of anything
+  x = jax.ShapeDtypeStruct((2, 50, 70, 3), jnp.float32)  # not a multiple of 32
   maps = jax.eval_shape(lambda s, x: nnx.merge(graph, s, copy=True).maps(x, x), state, x)
   assert all(x is None or (x.shape == (2, 50, 70) and x.dtype == jnp.float32) for x in maps)
   assert (maps.gate is None) == (variant in ("spatial", "temporal", "no_gated_fusion"))
@@ -164,12 +164,12 @@ def test_base_is_the_papers():
   assert shapes["channel_attention.fc1.kernel"] == (96, 24)
   assert shapes["prediction.kernel"] == (1, 1, 96, 1)
   parameters, flops = models.cost("gfsal", model.config)
-  assert parameters == 2 * (23_508_032 + 779_866) + 3  # encoder, the stream's blocks; the gate
+  assert parameters == 2 * (23_508_032 + 779_866) + 3  # encoder and blocks of a stream; the gate
   assert flops > 1e11
 
 
 def abstract(seed, **changes):
-  """A network without arrays, and arrays for it."""
+  """Returns a network without arrays, and arrays for it."""
   network = nnx.eval_shape(lambda: models.create("gfsal", "tiny", **changes))
   rng = np.random.default_rng(seed)
   shapes = {name: v.shape for name, v in models.variables(network).items()}
@@ -209,7 +209,7 @@ def test_streams_start_from_single_streams(tmp_path):
   single, _ = abstract(4, streams="temporal")
   models.copy_weights(spatial, single)
   np.testing.assert_equal(models.arrays(single), renamed(static, "appearance", "temporal"))
-  # A network of both streams fills another one, and no single stream.
+  # The weights of both streams fit another network of both streams, but no single stream.
   gated = saved(tmp_path / "both", 5)
   models.copy_weights(gated, both)
   expected = abstract(5)[1]

@@ -1,4 +1,4 @@
-"""The PyTorch modules that the benchmarks time against compute the reference's functions."""
+"""The PyTorch modules that the benchmarks time compute the functions of the references."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from benchmarks.peers import PEERS  # noqa: E402 (it imports torch)
 
 
 def run(name, state_dict, clip, dtype=torch.float32):
-  """The peer's output for a clip [b, c, t, h, w]."""
+  """Returns the output of a PyTorch module for a clip [b, c, t, h, w]."""
   peer = PEERS[name]().to(dtype)
   peer.load_state_dict({key: torch.from_numpy(np.array(x)) for key, x in state_dict.items()})
   with torch.inference_mode():
@@ -26,10 +26,10 @@ def run(name, state_dict, clip, dtype=torch.float32):
 )
 def test_peers_pass_the_golden_cases(name):
   case = Case(name)
-  # In float32 rounding moves a switch of TASED-Net's case, in which two maxima nearly tie.
+  # In float32, rounding moves a switch in TASED-Net's case, because two maxima nearly tie.
   dtype = torch.float64 if name == "tased" else torch.float32
   output = run(name, case.state_dict, np.array(case.frames.transpose(0, 4, 1, 2, 3)), dtype)
-  # As in the networks' own tests: S3D's logits on their scale, maps as they are.
+  # S3D's logits are compared on their scale, and maps directly, as in the networks' own tests.
   scale = case.arrays["output"].std() if name == "s3d" else 1
   assert np.abs(output - case.arrays["output"]).max() < 1e-4 * scale
 

@@ -1,4 +1,4 @@
-"""PWC-Net: the reference's flow (float64), its layers by hand, names, sizes."""
+"""PWC-Net: comparison with the reference's flow (float64), its layers, names and sizes."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def model(case):
 
 @pytest.mark.slow
 def test_flow_is_the_references(case, model):
-  """To a hundredth of the allowed 1e-3 pixels: PyTorch's own float32 is 2e-6 from its float64."""
+  """The error is below 1e-5 pixels; PyTorch's float32 differs from its float64 by 2e-6."""
   first, second = (jnp.asarray(case.arrays[k].transpose(0, 2, 3, 1)) for k in ("first", "second"))
   flow = jax.jit(model)(first, second)
   assert flow.shape == (1, 32, 48, 2) and flow.dtype == jnp.float32
@@ -63,11 +63,11 @@ def test_cost_volume_keeps_no_copy_per_displacement():
   features = jax.ShapeDtypeStruct((1, 32, 64, 64), jnp.float32)
   memory = jax.jit(pwcnet.cost_volume).lower(features, features).compile().memory_analysis()
   size = 4 * features.size
-  assert memory.temp_size_in_bytes < memory.output_size_in_bytes + 5 * size  # and not 81
+  assert memory.temp_size_in_bytes < memory.output_size_in_bytes + 5 * size  # not 81 copies
 
 
 def sample(x, row, column):
-  """Bilinear sample of x [h, w, c], zeros outside, and the weight of what is inside."""
+  """Returns the bilinear sample of x [h, w, c], with zeros outside, and its weight inside x."""
   h, w, c = x.shape
   value, inside = np.zeros(c), 0.0
   for i, j in itertools.product((0, 1), repeat=2):
@@ -80,7 +80,7 @@ def sample(x, row, column):
 
 def test_warp_samples_bilinearly_and_zeroes_what_lies_outside():
   x, flow = random(2, 6, 7, 3), 2 * random(2, 6, 7, 2, seed=1)
-  # Just outside, by less and by more than a thousandth of a pixel; exactly at the border; far.
+  # Samples outside by less and by more than a thousandth of a pixel, at the border, and far away.
   flow = flow.at[0, 0, 0].set(jnp.array([-5e-4, 0.0])).at[0, 0, 1].set(jnp.array([0.0, -2e-3]))
   flow = flow.at[0, 5, 6].set(0.0).at[1, 5, 6].set(jnp.array([1e6, -1e6]))
   warped = jax.jit(pwcnet.warp)(x, flow)
@@ -92,14 +92,14 @@ def test_warp_samples_bilinearly_and_zeroes_what_lies_outside():
     want = value if inside > 0.999 else np.zeros(3)
     np.testing.assert_allclose(warped[b, i, j], want, atol=2e-6, err_msg=f"{b, i, j}")
     count += inside > 0.999
-  assert 20 < count < 70  # of 84: both cases occur
+  assert 20 < count < 70  # Both cases occur among the 84 samples.
   assert (warped[0, 0, 0] != 0).all() and (warped[0, 0, 1] == 0).all()
 
 
 @pytest.fixture(scope="module")
 def tiny():
   model = models.create("pwcnet", "tiny")
-  # A head that gives a flow of 1/20 everywhere: one pixel to the right, two down.
+  # The last layer gives one flow everywhere: one pixel to the right, two down.
   model.context.flow.kernel[...] *= 0
   model.context.flow.bias[...] = jnp.array([0.05, 0.1])
   model.estimator2.flow.kernel[...] *= 0
@@ -107,7 +107,7 @@ def tiny():
 
 
 def test_flow_of_any_size_is_scaled_back(tiny):
-  """Frames of 40 x 50 go through the network at 64 x 64."""
+  """The network computes the flow of 40 x 50 frames at 64 x 64."""
   frames = jnp.zeros((1, 40, 50, 3), jnp.uint8)
   flow = jax.jit(tiny.flow)(frames, frames)
   assert flow.shape == (1, 40, 50, 2) and flow.dtype == jnp.float32

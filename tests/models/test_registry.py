@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""The registry: networks and configurations by name."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""ResNet-50 against torchvision's logits and stages (float64)."""
+"""ResNet-50: comparison with torchvision's logits and stages (float64), names and sizes."""
 
 import jax
 import jax.numpy as jnp

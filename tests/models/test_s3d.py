@@ -1,4 +1,4 @@
-"""S3D against the reference implementation's logits and stages (float64)."""
+"""S3D: comparison with the reference's logits and stages (float64), shapes and namings."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ from jaxsal import convert, models
 from jaxsal.models import s3d
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "s3d"
-# Index of a unit in the reference's S3D: what it is here.
+# The reference's name of a unit -> the name of its output here.
 STAGES = {"base.0": "conv_1a", "base.3": "base1", "base.6": "base2", "base.12": "base3"}
 STAGES["base.15"] = "base4"
 
@@ -36,7 +36,7 @@ def state_dict(case):
 
 @pytest.fixture(scope="module")
 def outputs(case, state_dict):
-  """Logits, and stages in PyTorch's layout."""
+  """Returns the logits, and the stages in PyTorch's layout."""
   description, _ = case
   (shape,) = description["inputs"]
   clip = weights.clip(tuple(shape), description["seed"], "input0")
@@ -52,7 +52,7 @@ def outputs(case, state_dict):
 
 
 def assert_close(actual, expected):
-  """To 1e-4 of the scale: PyTorch's own float32 is 8e-6 (absolute, logits) from its float64."""
+  """Compares to 1e-4 of the deviation; PyTorch's float32 logits differ from float64's by 8e-6."""
   np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * np.asarray(expected).std())
 
 
@@ -104,7 +104,7 @@ def test_the_stem_by_rows_is_the_stem(batch, length, dtype):
   model = models.create("s3d", variant="tiny", dtype=dtype)
   model.eval()
   encoder = model.encoder
-  # So that zeros outside of the clip are not what black frames would give.
+  # With these biases, padding with zeros differs from padding with black frames.
   for norm in (encoder.conv_1a.bn_s, encoder.conv_1a.bn_t):
     norm.bias[...] = jnp.ones_like(norm.bias[...])
   shape = (batch, length, 32, 64, 3)
@@ -118,7 +118,7 @@ def test_the_stem_by_rows_is_the_stem(batch, length, dtype):
 
 
 def test_torchvisions_naming():
-  """The other public training of the network: recognised by its names, back with the same ones."""
+  """Conversion recognises torchvision's names, and writes them again."""
   folder = GOLDEN.with_name("s3d_torchvision")
   description, expected = json.loads((folder / "a.json").read_text()), np.load(folder / "a.npz")
   state_dict = weights.state_dict(folder / "manifest.json", description["seed"])

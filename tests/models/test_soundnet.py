@@ -1,4 +1,4 @@
-"""SoundNet: the reference's features; lengths; what is left aside."""
+"""SoundNet: comparison with the reference's features, lengths, and the unused heads."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from golden_case import Case, check_values, forward
 from jaxsal import convert, models
 from jaxsal.models import soundnet
 
-# By the reference's name; each of our layers ends with its pooling.
+# The reference's name of a stage -> number of the layer here, which ends with its pooling.
 STAGES = {"maxpool1": 1, "maxpool2": 2, "relu4": 4, "maxpool5": 5, "relu6": 6}
 HEADS = {f"conv8_{head}.{leaf}" for head in ("objs", "scns") for leaf in ("weight", "bias")}
 
@@ -76,7 +76,7 @@ def test_features_in_eval_mode_do_not_depend_on_the_rest_of_the_batch():
 
 def test_gradient_reaches_every_parameter():
   model = models.create("soundnet", "tiny")
-  model.eval()  # in training mode BatchNorm takes away what a bias before it adds
+  model.eval()  # In training mode, BatchNorm removes the bias before it.
   graph, params, rest = nnx.split(model, nnx.Param, ...)
   sound = jax.random.normal(jax.random.key(0), (1, 17_640)) * 256
 

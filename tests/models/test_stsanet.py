@@ -1,4 +1,4 @@
-"""STSANet against the reference implementation, and the properties of its variants."""
+"""STSANet: comparison with the reference, and the properties of its variants."""
 
 import dataclasses
 import functools
@@ -23,7 +23,8 @@ SIZE = (32, 64)
 TINY = {"width": 0.0625, "size": SIZE}
 RUN = ["single_stream", "no_temporal_relations", "single_matrix", "concat_amsf", "no_multi_scale"]
 ABLATIONS = [name for name in stsanet.VARIANTS if name not in ("base", "tiny")]
-# By the golden case's names; those after a ReLU and an upsampling are finished in the test.
+# The golden case's name of a stage -> path of the part here. Two stages are after a ReLU and an
+# upsampling, which the test adds.
 NORMS = {f"ln_{b - 1}_{i - 1}": f"stsa{b}.layer{i}.norm" for b in (1, 2, 3, 4) for i in (1, 2)}
 STAGES = NORMS | {
   "branch3_beh_0": "reduce",
@@ -39,20 +40,20 @@ def create(variant="tiny", **overrides):
 
 def clips(batch=2, seed=0):
   rng = np.random.default_rng(seed)
-  # Frames that change smoothly, as a video's do.
+  # The frames change smoothly, like those of a video.
   x = rng.normal(size=(batch, 4, 4, 8, 3)).astype(np.float32)
   return jax.image.resize(jnp.asarray(x), (batch, 32, *SIZE, 3), "linear")
 
 
 def copy_shared(source, target):
-  """Weights of `source` into `target`, where both have them."""
+  """Copies the weights of `source` to `target`, which may have fewer."""
   weights = models.arrays(source)
   for name, variable in models.variables(target).items():
     variable.set_value(jnp.asarray(weights[name]))
 
 
 def torch_shapes(config):
-  """Name -> shape in PyTorch, from the table and the shapes of a network's parameters."""
+  """Returns the shapes by name in PyTorch, from the table and the network's own shapes."""
   model = nnx.eval_shape(lambda: models.build("stsanet", config))
   variables, shapes = models.variables(model), {}
   for name, path, axes, *_ in stsanet.STSANet.table(config):
@@ -68,7 +69,13 @@ def parameters(**changes):
 
 
 def compiled(model, batch, **options):
-  """(network of this structure, clips) -> maps; `options` are those of `jax.jit`."""
+  """Returns a compiled function from a network of this structure and clips to maps.
+
+  Args:
+    model: a network of the structure.
+    batch: number of clips.
+    options: options of `jax.jit`.
+  """
   model.eval()
   graph, state = nnx.split(model)
   function = jax.jit(lambda state, x: nnx.merge(graph, state)(x), **options)
@@ -113,9 +120,10 @@ def test_golden(case):
   for name, value in state_dict.items():
     assert back[name].dtype == value.dtype and np.array_equal(back[name], value), name
   maps, stages = forward(model, case.frames, ["encoder", *STAGES.values()])
-  # Rounding alone gives 2e-6. A maximum of the bottleneck that rounding moves to the next pixel
-  # costs up to 2e-4 there: one window of this case has two maxima 8e-8 apart, less than float32
-  # resolves. Should a change of XLA move it, a few pixels fail the second line and none the first.
+  # Rounding alone causes errors of 2e-6. If rounding moves a maximum of the bottleneck to the next
+  # pixel, the error there is up to 2e-4: one pooling window of this case has two maxima that are
+  # 8e-8 apart, less than float32 resolves. If a change of XLA moves this maximum, a few pixels fail
+  # the second line, and none the first.
   error = np.abs(maps - case.arrays["output"])
   assert np.quantile(error, 0.99) < 1e-5
   assert error.max() < 1e-4
@@ -143,7 +151,7 @@ def test_map(run):
 
 
 def test_clips_of_a_batch_are_independent(tiny):
-  """To the last bit in the same place of a batch; another place may round in another way."""
+  """A clip's maps are equal at the same place of a batch; at another place, rounding may differ."""
   run = functools.partial(compiled(tiny, 2, compiler_options=AS_USERS), tiny)
   a, b = clips(2, seed=0), clips(2, seed=1)
   apart = run(a), run(b)
@@ -156,7 +164,7 @@ def test_clips_of_a_batch_are_independent(tiny):
 
 
 def test_every_step_in_time_counts(run):
-  """Attention and readout connect each quarter of the clip with the map."""
+  """Each quarter of the clip changes the map, through attention and readout."""
   x = clips()
   before = run(x)
   for quarter in range(4):
@@ -179,7 +187,7 @@ def test_configuration_survives_json():
 
 @pytest.mark.parametrize("variant", sorted(set(ABLATIONS) - set(RUN)))
 def test_ablation_builds(variant):
-  """Traced only: compiling them all would take minutes."""
+  """The ablation is only traced, because compiling all of them would take minutes."""
   maps = nnx.eval_shape(lambda: create(variant)(jnp.zeros((1, 32, *SIZE, 3))))
   assert maps.shape == (1, *SIZE) and maps.dtype == jnp.float32
 
@@ -192,13 +200,13 @@ def test_ablation_runs(variant):
 
 
 def names(variant):
-  """Parts of the network in PyTorch's names, without the encoder."""
+  """Returns the PyTorch names of a variant's parts, without the encoder."""
   table = stsanet.STSANet.table(stsanet.VARIANTS[variant])
   return {e.name.split(".")[0] for e in table if not e.name.startswith("base")}
 
 
 def layer(block, number):
-  """Names of an STSA layer in the reference's parts, blocks from 0."""
+  """Returns the reference's names of an STSA layer's parts; blocks are counted from 0."""
   pairs = (0, 1) if number == 1 else (2,)
   units = {f"branch{block}_{p}_{ab}_{x}" for p in pairs for ab in "ab" for x in "qkv"}
   return units | {f"ln_{block}_{number - 1}"}
@@ -253,7 +261,7 @@ def test_target_is_supervision_only():
 
 
 def test_parts_that_add_nothing_are_as_good_as_absent(tiny, apply):
-  """Normalisations that give 0 silence the attention; weights of 1 are no weighting."""
+  """Attention whose normalisations give 0 adds nothing, and weights of 1 change nothing."""
   without = create(stsa_blocks=(), weighting="none")
   copy_shared(tiny, without)
   silent = nnx.clone(tiny)
@@ -287,7 +295,7 @@ def test_partners_do_not_matter_when_all_steps_are_equal(bottleneck):
 
 
 def test_layer_exchanges_between_partners():
-  """Equation 1, written out: step 0 gets its own values, chosen by the query of step 1."""
+  """The query of step 1 chooses among the values of step 0, as in equation 1."""
   unit = stsanet.STSALayer(
     (4, 2, 3, 5), 3, (1, 0, 3, 2), False, "float32", nnx.Rngs(jax.random.key(1))
   )
@@ -319,7 +327,7 @@ def test_training_step():
     scalars.append(jax.device_get(more))
   assert all(np.isfinite(x) for more in scalars for x in more.values())
   assert scalars[-1]["loss"] < scalars[0]["loss"]
-  # Adam's first moment: no gradient of any parameter was zero or not finite as a whole.
+  # Adam's first moments are finite only if all gradients were.
   moments = nnx.traversals.flatten_mapping(state.opt_state[0].mu, sep=".")
   for name, moment in moments.items():
     assert np.isfinite(moment).all(), name

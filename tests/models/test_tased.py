@@ -1,4 +1,4 @@
-"""TASED-Net: the reference's maps, stages and training; variants; bad input."""
+"""TASED-Net: comparison with the reference, its variants, and input that does not fit."""
 
 import itertools
 
@@ -31,14 +31,14 @@ def case():
 @pytest.fixture(scope="module")
 def result(case):
   parts = ["encoder", *(f"prediction.{part}" for part in PARTS.values())]
-  # In one window of a hundred thousand the two greatest values are 20 units in the last place
-  # apart, and which of them wins depends on the compiler's choice of instructions.
+  # In one pooling window of a hundred thousand, the two greatest values are 20 units in the last
+  # place apart, and the compiler's choice of instructions decides which of them wins.
   model = convert.from_torch("tased", case.state_dict)
   return forward(model, case.frames, parts, compiler_options=AS_USERS)
 
 
 def test_maps_are_the_references(case, result):
-  # A near-tie in a pooling window, decided otherwise than in float64, moves single values.
+  # If a near-tie in a pooling window is decided differently in float64, single values move.
   error = np.abs(result[0] - case.arrays["output"])
   assert np.percentile(error, 99) < 1e-4
   assert np.median(error) < 1e-5
@@ -120,7 +120,7 @@ def test_shortest_and_longer_clips(length):
 def test_variants_have_whole_tables(options):
   model = models.create("tased", "tiny", **options)
   state_dict = convert.to_torch(model)
-  assert len(state_dict) == len(list(model.table(model.config)))  # no name twice
+  assert len(state_dict) == len(list(model.table(model.config)))  # Each name is unique.
   back = convert.from_torch("tased", state_dict, variant="tiny", **options)
   arrays = models.arrays(back)
   for name, value in models.arrays(model).items():

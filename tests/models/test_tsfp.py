@@ -1,4 +1,4 @@
-"""TSFP-Net: size, cost and shapes of the paper's network, behaviour of a tiny one."""
+"""TSFP-Net: size, cost and shapes of the paper's network, and the behaviour of a tiny one."""
 
 import functools
 
@@ -16,7 +16,7 @@ ARCHITECTURES = ("pyramid", "only_multi_level", "only_final_level")
 
 
 def abstract(**config):
-  """A network in eval mode without weights, as graph and state."""
+  """Returns graph and state of a network without weights, in eval mode."""
   model = nnx.eval_shape(lambda: models.create("tsfp", **config))
   model.eval()
   return nnx.split(model)
@@ -44,7 +44,7 @@ def forward(model, x):
 
 
 def run(x, **config):
-  """Maps of the tiny network in eval mode; without jit every operation would be compiled alone."""
+  """Returns maps of the tiny network in eval mode, from one compiled program."""
   return np.asarray(forward(tiny(**config), x))
 
 
@@ -56,7 +56,7 @@ def clips(n=2, seed=0):
 
 
 def flops(part):
-  """Operations of a forward pass of one paper-sized clip, as XLA counts them."""
+  """Counts the operations of a forward pass of one clip of the paper's size."""
   graph, state = abstract()
   frames = jax.ShapeDtypeStruct((1, 32, 192, 352, 3), jnp.float32)
   counted, _ = operations(lambda s, x: part(nnx.merge(graph, s, copy=True))(x), state, frames)
@@ -72,7 +72,7 @@ def test_size_is_the_papers():
 
 def test_pyramid_and_decoders_cost_less_than_the_encoder():
   encoder, whole = flops(lambda model: model.encoder), flops(lambda model: model)
-  assert encoder > 5e10  # the count is not an empty one
+  assert encoder > 5e10  # It counted something.
   assert 0 < whole - encoder < encoder
 
 
@@ -144,7 +144,7 @@ def test_in_eval_mode_a_clips_map_does_not_depend_on_its_batch():
   x = clips()
   y = run(x)
   np.testing.assert_array_equal(run(x.at[1].set(-x[1]))[0], y[0])
-  # Another batch size is another program: the sums are of float32.
+  # Another batch size is another program, whose float32 sums round differently.
   np.testing.assert_allclose(run(x[:1])[0], y[0], rtol=1e-5, atol=1e-6)
 
 
@@ -152,13 +152,13 @@ def test_every_frame_counts():
   x = clips()
   y = run(x)
   for frame in range(0, GEOMETRY["length"], 2):
-    # One clip with a changed even frame, one with a changed odd one.
+    # An even frame changes in the first clip, an odd frame in the second.
     changed = run(x.at[0, frame].set(0).at[1, frame + 1].set(0))
     assert (np.abs(changed - y).max(axis=(1, 2)) > 0).all(), frame
 
 
 def gradient(model):
-  """Of a random projection of the maps, by parameter."""
+  """Returns the gradients of a random projection of the maps, with their paths."""
   graph, parameters, rest = nnx.split(model, nnx.Param, ...)
   weight = jax.random.normal(jax.random.key(1), (2, *GEOMETRY["size"]))
 
@@ -175,7 +175,7 @@ def assert_reached(leaves):
 
 def test_gradient_reaches_every_parameter():
   leaves = gradient(models.create("tsfp", "tiny", **GEOMETRY))
-  # 77 convolutions with two parameters of BatchNorm each; laterals, decoders, output.
+  # There are 77 convolutions with two parameters of BatchNorm each; laterals, decoders, output.
   assert len(leaves) == 77 * 3 + 2 * (4 + 7 + 1)
   assert_reached(leaves)
 
@@ -184,7 +184,7 @@ def test_gradient_reaches_every_parameter():
   ("architecture", "convs"), [("only_multi_level", 4 + 7 + 1), ("only_final_level", 1 + 3 + 1)]
 )
 def test_gradient_reaches_every_parameter_of_an_ablation(architecture, convs):
-  """Behind a fixed encoder: it is the same, and slow to compile."""
+  """The encoder, which is the same and slow to compile, is replaced by fixed stages."""
   model = models.create("tsfp", "tiny", architecture=architecture, **GEOMETRY)
   rng = np.random.default_rng(0)
   stages = s3d.Stages(
@@ -205,7 +205,7 @@ def test_bfloat16_gives_nearly_the_same_map_in_float32():
   assert rounded.dtype == np.float32
   for a, b in zip(exact, rounded):
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] >= 0.999
-  assert np.abs(exact - rounded).max() > 0  # it did compute in another precision
+  assert np.abs(exact - rounded).max() > 0  # The precision did differ.
 
 
 def test_normalise():

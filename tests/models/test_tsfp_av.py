@@ -1,4 +1,4 @@
-"""TSFP-Net with audio: starts as the visual network, and sound changes what it sees."""
+"""TSFP-Net with audio: it starts as the visual network, and sound changes its maps."""
 
 import functools
 
@@ -13,7 +13,7 @@ import jaxsal
 from jaxsal import convert, models
 from jaxsal.errors import UserError
 
-# Of the tiny network: frames and sound; base3 and the sound's features.
+# Shapes of the tiny network's frames and sound, and of base3 and the sound's features.
 SHAPES = ((2, 8, 32, 64, 3), (2, 17_640))
 FEATURES = ((2, 2, 2, 4, 52), (2, 2, 64))
 
@@ -25,7 +25,7 @@ def inputs():
 
 
 def behind_stub(model):
-  """The network in eval mode, behind stages that are cheap to compile."""
+  """Returns the network in eval mode, with an encoder that is cheap to compile."""
   model = nnx.clone(model)
   model.visual.encoder = StubEncoder()
   model.eval()
@@ -34,7 +34,7 @@ def behind_stub(model):
 
 @pytest.fixture(scope="module")
 def model():
-  """A network whose attention is not zero, as if trained."""
+  """Makes a network whose attention is not zero, as after training."""
   model = models.create("tsfp_av", "tiny")
   kernel = model.attention.kernel
   kernel.set_value(jax.random.normal(jax.random.key(2), kernel.shape))
@@ -44,7 +44,7 @@ def model():
 
 @nnx.jit
 def both(model, frames, sound):
-  """Maps with sound, and those of the visual network."""
+  """Returns the maps of the network, and those of its visual network."""
   return model(frames, sound), model.visual(frames)
 
 
@@ -73,7 +73,7 @@ def test_sound_matters_and_maps_stand_alone(model):
 
 
 def test_attention_is_the_bilinear_form(model):
-  """One score per position and step, written out."""
+  """The attention at one position and step is the form, computed by NumPy."""
   rng = np.random.default_rng(0)
   video, audio = (rng.random(shape, np.float32) for shape in FEATURES)
   kernel = np.asarray(model.attention.kernel[...])[..., 0]
@@ -84,10 +84,10 @@ def test_attention_is_the_bilinear_form(model):
 
 
 def test_attention_sees_what_tells_features_apart(model):
-  """Training normalises: what all positions and all sounds have in common does not matter."""
+  """In training mode, a scale and an offset of all features do not matter."""
   attention = nnx.clone(model.attention)
   attention.train()
-  # Many samples, far apart, so that the epsilon of the variances is nothing.
+  # The samples are many and far apart, so that the epsilon of the variances does not matter.
   video, audio = (
     100 * jax.random.uniform(jax.random.key(i), (16, *s[1:])) for i, s in enumerate(FEATURES)
   )

@@ -1,4 +1,4 @@
-"""ViNet: the reference's maps, stages and training; variants; bad input."""
+"""ViNet: comparison with the reference, its variants, and input that does not fit."""
 
 import itertools
 
@@ -99,7 +99,7 @@ def test_time_is_taken_away_at_every_length(length):
 def test_variants_have_whole_tables(options):
   model = models.create("vinet", "tiny", length=32, **options)
   state_dict = convert.to_torch(model)
-  assert len(state_dict) == len(list(model.table(model.config)))  # no name twice
+  assert len(state_dict) == len(list(model.table(model.config)))  # Each name is unique.
   back = convert.from_torch("vinet", state_dict, variant="tiny", length=32, **options)
   arrays = models.arrays(back)
   for name, value in models.arrays(model).items():
@@ -107,7 +107,7 @@ def test_variants_have_whole_tables(options):
 
 
 def test_concatenation_over_time_has_fewer_parameters():
-  """Why the paper chose it (section 4.4)."""
+  """The paper chose it for this reason (section 4.4)."""
   sizes = {}
   for over in CONCATENATION:
     model = nnx.eval_shape(lambda over=over: models.create("vinet", concatenation=over))

@@ -13,9 +13,9 @@ from jaxsal.tfds_builders.diem import diem_dataset_builder
 from jaxsal.tfds_builders.video_builder import Register
 
 
-def read(tmp_path, text):
+def read(tmp_path, text, encoding="utf-8"):
   path = tmp_path / "list.csv"
-  path.write_text(text)
+  path.write_text(text, encoding)
   videos = [
     annotations.Recording(
       name=name, frames=frames, images=pathlib.Path(), maps=None, fixations=None, fps=25
@@ -30,6 +30,17 @@ def test_the_frames_that_are_in_the_list(tmp_path):
   lines = ["bear,2,True", "bear,0,True", "bear,3,False", "bird,1,False"]
   selection, problems = read(tmp_path, "\n".join(["video,frame,mask", *lines, "", ""]))
   assert selection == {"bear": [0, 2]} and not problems
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings_of_lists(tmp_path, encoding):
+  selection, problems = read(tmp_path, "video,frame,mask\nbear,2,True\n", encoding)
+  assert selection == {"bear": [2]} and not problems
+
+
+def test_a_list_in_another_encoding(tmp_path):
+  selection, (problem,) = read(tmp_path, "video,frame,mask\nbär,2,True\n", "latin-1")
+  assert selection == {} and "list.csv is neither UTF-8 nor UTF-16 text" in problem
 
 
 WRONG = {

@@ -156,6 +156,12 @@ DAMAGE = {
     lambda d: rewrite(d, rows=fixdata((3, 4, 0, 1, 2), t=20)),
     "columns of fixdata must be subject, .* but of 4 fixations only 0 lie within its frames",
   ),
+  "y before x": (
+    lambda d: rewrite(
+      d, rows=np.array([[1, 0, 40, y, x] for x, y in [(150, 30), (9, 99), (80, 20)]])
+    ),
+    "x and y of fixdata look exchanged",
+  ),
   "other units of time": (
     lambda d: rewrite(d, rows=fixdata(t=1000)[1:]),
     "of 3 fixations only 1 start within the video",

@@ -138,6 +138,18 @@ def test_lost_samples_further_columns_and_the_order_of_lines(tmp_path):
   assert [park[i]["gaze"].tolist() for i in range(4)] == expected
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings_of_tables(tmp_path, encoding):
+  lines = ["video,split", "street,train", "bench,test", "park,train"]
+  source = own.write(tmp_path / "s", splits=lines)
+  for name in ("gaze.csv", "splits.csv"):
+    path = source / name
+    path.write_text(path.read_text().replace("anna", "anné"), encoding)
+  prepare("own", tmp_path, source)
+  for name in ("train", "test"):
+    check_gaze(sources.open_split("own", name, tmp_path))
+
+
 def test_splits(tmp_path):
   splits = ["video,split", "street,train", "bench,test", "park,train"]
   prepare("own", tmp_path, own.write(tmp_path / "s", splits=splits))
@@ -155,6 +167,11 @@ def edit(line, text):
     (folder / "gaze.csv").write_text("\n".join(lines))
 
   return change
+
+
+def edit_all(folder, change):
+  """Changes the whole text of gaze.csv."""
+  (folder / "gaze.csv").write_text(change((folder / "gaze.csv").read_text()))
 
 
 def scale(x, y=1.0, time=1.0):
@@ -183,6 +200,32 @@ WRONG = {
   ),
   "two kinds of time": (edit(1, "video,observer,time,frame,x,y"), "line 1: .*exactly one"),
   "semicolons": (edit(1, "video;observer;time;x;y"), "line 1: .*exactly one"),
+  "semicolons and decimal commas": (
+    lambda d: edit_all(d, lambda text: text.replace(".", ",").replace(",", ";")),
+    "line 1: .*exactly one.* Separate columns by commas, not by semicolons, and write decimal poi",
+  ),
+  "tabs": (
+    lambda d: edit_all(d, lambda text: text.replace(",", "\t")),
+    "line 1: .*Separate columns by commas, not by tabs",
+  ),
+  "decimal commas": (
+    edit(4, "bench,anna,0,1,7,5,7,5"),
+    "line 4: there are 8 fields, .*5 columns. Write decimal points, not commas",
+  ),
+  "quoted decimal commas": (
+    edit(4, 'bench,anna,"0,1","7,5","7,5"'),
+    "line 4: time is '0,1', which is not a number; write a decimal point, not a comma",
+  ),
+  "another encoding": (
+    lambda d: (d / "gaze.csv").write_bytes(
+      "video,observer,time,x,y\nbench,zoé,0,5,5".encode("cp1252")
+    ),
+    r"gaze\.csv is neither UTF-8 nor UTF-16 text .*Save it as text in UTF-8",
+  ),
+  "rows and columns exchanged": (
+    lambda d: (scale(1.6)(d), edit_all(d, lambda text: text.replace("x,y", "y,x"))),
+    r"video '\w+': x and y look exchanged",
+  ),
   "no column x": (
     edit(1, "video,observer,time,u,v"),
     "line 1: column x is missing, the columns are video, observer, time, u, v.*by commas",

@@ -10,6 +10,7 @@ from trees import annotated, salicon
 from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
 from jaxsal.evaluation import bounds
+from jaxsal.tfds_builders import records
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.tfds_builders.salicon import salicon_dataset_builder
 from jaxsal.tfds_builders.video_builder import Register
@@ -154,3 +155,37 @@ def test_one_observer_and_one_fixation(tmp_path):
   rewrite(path, gaze={"fixations": [[7, 9]]})
   gaze = salicon_dataset_builder._read_gaze(path, SIZE)
   np.testing.assert_array_equal(gaze, [[6.5, 8.5, 1]])
+
+
+def exchange(path):
+  """Writes the fixations of the observers as (row, column)."""
+  gaze = scipy.io.loadmat(path, simplify_cells=True)["gaze"]
+  for observer in gaze:
+    observer["fixations"] = np.reshape(observer["fixations"], (-1, 2))[:, ::-1]
+  rewrite(path, gaze=gaze)
+
+
+@pytest.mark.parametrize("size", [SIZE, (64, 48), (64, 64)])
+def test_points_as_row_and_column_are_noticed(tmp_path, size):
+  source = salicon.write(tmp_path / "s", size=size)
+  exchange(source / f"fixations/train/{NAME}.mat")
+  with pytest.raises(UserError, match=rf"{NAME}\.mat: the fixations look like \(row, column\)"):
+    prepare("salicon", tmp_path, source)
+  prepare("salicon", tmp_path, source, skip_bad=True)
+  assert len(sources.open_split("salicon", "train", tmp_path)) == 3
+
+
+def test_points_on_the_diagonal_are_not_refused(tmp_path):
+  density = np.zeros(SIZE, np.float32)
+  density[20:28, 20:28] = 255
+  points = np.array([[21.5, 26.5], [26.5, 21.5], [22.5, 22.5]])
+  salicon_dataset_builder._check_order(tmp_path, points, density)
+
+
+def test_densities_are_at_least_as_high_at_their_own_points(tmp_path):
+  for seed in range(50):
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, (64, 48), (rng.integers(1, 30), 2))
+    density = records.blur_fixations(points, SIZE, 3.0)
+    density = np.rint(density * 255 / density.max())
+    salicon_dataset_builder._check_order(tmp_path, points, density)

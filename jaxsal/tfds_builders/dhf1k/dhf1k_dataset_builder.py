@@ -1,8 +1,9 @@
 """TFDS builder of DHF1K: `jaxsal prepare dhf1k --from=DOWNLOADED --data-dir=DATA`."""
 
 import pathlib
+from collections.abc import Iterable
 
-from jaxsal.data import video
+from jaxsal.data import naming, video
 from jaxsal.errors import UserError
 from jaxsal.tfds_builders import annotations, video_builder
 from jaxsal.tfds_builders.annotations import Recording
@@ -44,23 +45,32 @@ class Builder(video_builder.VideoBuilder):
   GAZE = True
 
   def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
-    videos = {path.stem: path for path in annotations.files(folder / "video", ".avi")}
+    videos, extracted, annotated = (
+      _numbered(paths, problems)
+      for paths in (
+        naming.files(folder / "video", ".avi"),
+        filter(pathlib.Path.is_dir, folder.glob("video/*")),
+        filter(pathlib.Path.is_dir, folder.glob("annotation/*")),
+      )
+    )
     gaze: dict[str, list[pathlib.Path]] = {}
-    for path in sorted(folder.glob("exportdata_train/P*/P[0-9]*_Trail*.txt")):
-      gaze.setdefault(path.stem.rpartition("Trail")[-1], []).append(path)
+    for path in naming.in_order(folder.glob("exportdata_train/P*/P[0-9]*_Trail*.txt")):
+      gaze.setdefault(path.stem.rpartition("Trail")[-1].lstrip("0"), []).append(path)
     found: dict[str, list[Recording]] = {}
     for split, (first, last) in _SPLITS.items():
       absent = []
       for number in range(first, last + 1):
         name = f"{number:04}"
-        annotation = folder / "annotation" / name
-        extracted = (annotation / "images", folder / "video" / name)
-        images = videos.get(f"{number:03}") or next(filter(pathlib.Path.is_dir, extracted), None)
+        annotation = annotated.get(number, folder / "annotation" / name)
+        images = videos.get(number)
+        if images is None:
+          own = annotation / "images"
+          images = own if own.is_dir() else extracted.get(number)
         if images is None:
           absent.append(number)
           continue
         if split in self.ANNOTATED:
-          paths = tuple(gaze.get(name, ()))
+          paths = tuple(gaze.get(str(number), ()))
           recording = annotations.find(name, annotation, images, _FPS, problems, paths)
         else:
           recording = _unannotated(name, images, problems)
@@ -71,11 +81,19 @@ class Builder(video_builder.VideoBuilder):
     return found
 
 
+def _numbered(paths: Iterable[pathlib.Path], problems: list[str]) -> dict[int, pathlib.Path]:
+  """Returns the paths that are named by a number, by that number; notes a number that is double."""
+  paths = naming.in_order(paths)
+  if doubled := naming.doubled(paths):
+    problems.append(doubled)
+  return naming.by_number(paths)
+
+
 def _unannotated(name: str, images: pathlib.Path, problems: list[str]) -> Recording | None:
   """Finds a video without annotation; returns None if its frames cannot be counted."""
   try:
     if images.is_dir():
-      frames = len(annotations.files(images, ".png", ".jpg"))
+      frames = len(naming.files(images, *annotations.IMAGES))
     else:
       frames = video.count_frames(images)
   except UserError as error:

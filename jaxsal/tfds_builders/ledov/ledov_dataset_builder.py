@@ -192,6 +192,11 @@ def _read_record(path: pathlib.Path) -> _Record:
         f"{path}: the columns of fixdata must be {_COLUMNS}, but of {len(fits)} fixations only"
         f" {fits.sum()} {what} ({frames:.0f} frames of {width} x {height}, {fps:g} a second)."
       )
+  if gaze.exchanged(fixations[:, 3:], (height, width)):
+    raise UserError(
+      f"{path}: x and y of fixdata look exchanged, because more fixations would then lie in its"
+      f" frames of {width} x {height}. The columns must be {_COLUMNS}."
+    )
   return _Record(int(frames), float(fps), (height, width), fixations)
 
 

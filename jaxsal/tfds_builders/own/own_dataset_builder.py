@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxsal.data import video
+from jaxsal.data import naming, video
 from jaxsal.errors import UserError
-from jaxsal.tfds_builders import annotations, gaze, video_builder
+from jaxsal.tfds_builders import gaze, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
 from jaxsal.tfds_builders.own import tables
 from jaxsal.tfds_builders.video_builder import Register
@@ -90,7 +90,7 @@ class Builder(video_builder.VideoBuilder):
     return info
 
   def _recordings(self, folder: pathlib.Path, problems: list[str]) -> dict[str, list[Recording]]:
-    paths = annotations.files(folder / "videos", *_VIDEOS)
+    paths = naming.files(folder / "videos", *_VIDEOS)
     if not paths:
       return {}
     videos: dict[str, tables.Video | None] = {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxsal.data.video import VideoInfo
 from jaxsal.errors import UserError
+from jaxsal.tfds_builders import gaze, text
 
 SPLITS = ("train", "validation", "test")
 
@@ -131,16 +132,24 @@ def _names_frames(path: pathlib.Path) -> bool:
   if ("time" in heading) == ("frame" in heading):
     raise UserError(
       f"{path}, line 1: the columns are {', '.join(heading)}; exactly one of them must be time (in"
-      " seconds) or frame (from 0 on)."
+      f" seconds) or frame (from 0 on).{_separator(heading)}"
     )
   return "frame" in heading
+
+
+def _separator(heading: Sequence[str]) -> str:
+  """Says that columns must be separated by commas, if another separator is in the heading."""
+  for character, name in ((";", "semicolons"), ("\t", "tabs")):
+    if len(heading) == 1 and character in heading[0]:
+      return f" Separate columns by commas, not by {name}, and write decimal points."
+  return ""
 
 
 def _heading(path: pathlib.Path) -> list[str]:
   """Reads the titles of a table's columns."""
   if not path.is_file():
     raise UserError(f"{path} is missing; write it as a CSV file.")
-  with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+  with text.opened(path) as file:
     return [title.strip().lower() for title in next(csv.reader(file), [])]
 
 
@@ -154,7 +163,7 @@ def _rows(path: pathlib.Path, columns: Sequence[str]) -> Iterator[tuple[str, lis
       f" Separate columns by commas, and name {', '.join(columns)} in the first line."
     )
   places = [heading.index(title) for title in columns]
-  with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+  with text.opened(path) as file:
     lines = csv.reader(file)
     next(lines)
     for fields in lines:
@@ -164,6 +173,7 @@ def _rows(path: pathlib.Path, columns: Sequence[str]) -> Iterator[tuple[str, lis
       if len(fields) != len(heading):
         raise UserError(
           f"{where}: there are {len(fields)} fields, but line 1 names {len(heading)} columns."
+          + " Write decimal points, not commas." * (len(fields) > len(heading))
         )
       yield where, [fields[place].strip() for place in places]
 
@@ -183,7 +193,8 @@ def _number(where: str, title: str, field: str) -> float:
   except ValueError:
     number = math.inf
   if math.isinf(number):
-    raise UserError(f"{where}: {title} is {field!r}, which is not a number.")
+    point = "; write a decimal point, not a comma" * ("," in field)
+    raise UserError(f"{where}: {title} is {field!r}, which is not a number{point}.")
   return number
 
 
@@ -194,6 +205,11 @@ def _check_places(where: str, points: np.ndarray, info: VideoInfo) -> None:
     raise UserError(
       f"{where}: x and y are all between 0 and 1, but they must be in pixels. Multiply x by the"
       f" video's width, {info.width}, and y by its height, {info.height}."
+    )
+  if gaze.exchanged(points, (info.height, info.width)):
+    raise UserError(
+      f"{where}: x and y look exchanged, because more samples would lie in the frames of"
+      f" {info.width} x {info.height} pixels then. Write x before y under these headings."
     )
   if 2 * inside.sum() < len(points):
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)

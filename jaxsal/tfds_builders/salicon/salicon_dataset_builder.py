@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxsal.data import transforms
+from jaxsal.data import naming, transforms
 from jaxsal.errors import UserError
 from jaxsal.tfds_builders import annotations, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
@@ -63,8 +63,8 @@ class Builder(video_builder.VideoBuilder):
     for split, short in _SPLITS.items():
       kinds = {"images": sorted(folder.glob(f"images/**/COCO_{short}2014_*.jpg"))}
       if split in self.ANNOTATED:
-        kinds["maps"] = annotations.files(folder / "maps" / short, ".png")
-        kinds["fixations"] = annotations.files(folder / "fixations" / short, ".mat")
+        kinds["maps"] = naming.files(folder / "maps" / short, ".png")
+        kinds["fixations"] = naming.files(folder / "fixations" / short, ".mat")
       paths = {kind: {path.stem: path for path in files} for kind, files in kinds.items()}
       names = sorted(set().union(*paths.values()))
       for kind, there in paths.items():
@@ -85,6 +85,7 @@ class Builder(video_builder.VideoBuilder):
     if recording.maps is not None and recording.fixations is not None:
       density, png = annotations.read_density(recording.maps, size)
       gaze = _read_gaze(recording.fixations, size)
+      _check_order(recording.fixations, gaze[:, :2], density)
     yield Frame(image, data, density, png, gaze[:, :2], gaze)
 
 
@@ -116,3 +117,24 @@ def _read_gaze(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
     rows += [np.array([[x - 0.5, y - 0.5, number]]) for x, y in points.reshape(-1, 2)]
   found = np.vstack(rows).astype(np.float32)
   return found[transforms.inside(found[:, :2], size)]
+
+
+def _check_order(path: pathlib.Path, points: np.ndarray, density: np.ndarray) -> None:
+  """Raises UserError if points (x, y) look like (row, column).
+
+  A density is a sum of Gaussians at the fixations. Its mean at its own points is at least as high
+  as at mirrored ones, because Gaussians are positive definite.
+  """
+  as_given, turned = (_mean_at(density, p) for p in (points, points[:, ::-1]))
+  if as_given < 0.9 * turned:
+    raise UserError(
+      f"{path}: the fixations look like (row, column), because the density is {turned:.0f} there on"
+      f" average, and {as_given:.0f} at (x, y). They must be (x, y), from 1 on."
+    )
+
+
+def _mean_at(density: np.ndarray, points: np.ndarray) -> float:
+  """Returns the mean of a density [h, w] at points (x, y), and 0 outside of it."""
+  inside = points[transforms.inside(points, density.shape)]
+  columns, rows = np.floor(inside).astype(int).T
+  return float(density[rows, columns].sum() / max(len(points), 1))
