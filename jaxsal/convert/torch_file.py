@@ -39,7 +39,7 @@ class _Storage(NamedTuple):
 
   key: str
   dtype: np.dtype
-  count: int
+  elements: int
 
 
 class _Tensor(NamedTuple):
@@ -94,8 +94,8 @@ def _load_legacy(file: io.BufferedReader) -> Any:
   for key in keys:
     storage = unpickler.storages[key]
     (count,) = struct.unpack("<q", file.read(8))
-    if count != storage.count:
-      raise ValueError(f"storage {key} has {count} elements, {storage.count} were announced")
+    if count != storage.elements:
+      raise ValueError(f"storage {key} has {count} elements, {storage.elements} were announced")
     blocks[key] = file.read(count * storage.dtype.itemsize)
   return _resolve(content, lambda storage: blocks[storage.key])
 
@@ -145,13 +145,13 @@ def _resolve(content: Any, read: Callable[[_Storage], bytes]) -> Any:
   def array(tensor: _Tensor) -> np.ndarray:
     storage, offset, shape, strides = tensor
     if storage.key not in blocks:
-      blocks[storage.key] = np.frombuffer(read(storage), storage.dtype, storage.count)
+      blocks[storage.key] = np.frombuffer(read(storage), storage.dtype, storage.elements)
     numbers = [offset, *shape, *strides]
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
     size = math.prod(shape)
-    if min(numbers) < 0 or len(shape) != len(strides) or size > storage.count:
+    if min(numbers) < 0 or len(shape) != len(strides) or size > storage.elements:
       raise ValueError(f"a tensor of shape {shape} does not fit its storage")
-    if size and last >= storage.count:
+    if size and last >= storage.elements:
       raise ValueError(f"a tensor of shape {shape} reaches beyond its storage")
     block, item = blocks[storage.key][offset:], storage.dtype.itemsize
     view = np.lib.stride_tricks.as_strided(block, shape, [s * item for s in strides])

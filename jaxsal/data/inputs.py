@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jaxsal.console import say
+from jaxsal.data import naming
 from jaxsal.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,16 +94,6 @@ def find(
   return found + [_images(folder, images, kind, fps) for folder, images in loose.items()]
 
 
-def natural(paths: Iterable[Path]) -> list[Path]:
-  """Sorts files by name as people do: 2.png comes before 10.png."""
-
-  def key(path: Path) -> list[tuple[str, int]]:
-    texts, numbers = _split(path.name.lower())
-    return list(zip(texts, [*numbers, 0]))
-
-  return sorted(paths, key=key)
-
-
 def _split(name: str) -> tuple[list[str], list[int]]:
   """Splits a name into texts and the numbers between them."""
   parts = re.split(r"(\d+)", name)
@@ -113,7 +104,7 @@ def _expanded(path: str | Path) -> list[Path]:
   """Returns the files and folders that a pattern fits; a path that is no pattern is returned."""
   if Path(path).exists() or not glob.has_magic(str(path)):
     return [Path(path).expanduser()]
-  matches = natural(map(Path, glob.glob(str(Path(path).expanduser()), recursive=True)))
+  matches = naming.in_order(map(Path, glob.glob(str(Path(path).expanduser()), recursive=True)))
   if not matches:
     raise UserError(f"{path}: no file or folder fits this pattern.")
   return matches
@@ -121,7 +112,7 @@ def _expanded(path: str | Path) -> list[Path]:
 
 def _in_folder(folder: Path, kind: Kind | None, fps: Fraction) -> list[Input]:
   """Finds the videos, or the images, that are directly in a folder."""
-  entries = natural(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+  entries = naming.in_order(entry for entry in folder.iterdir() if not entry.name.startswith("."))
   files = [entry for entry in entries if entry.is_file()]
   videos = [file for file in files if file.suffix.lower() in VIDEOS]
   images = [file for file in files if file.suffix.lower() in IMAGES]
@@ -148,7 +139,7 @@ def _in_folder(folder: Path, kind: Kind | None, fps: Fraction) -> list[Input]:
 
 def _images(folder: Path, images: Iterable[Path], kind: Kind | None, fps: Fraction) -> Input:
   """Returns images of one folder as an input, and says what they are unless it is one image."""
-  files = tuple(natural(dict.fromkeys(images)))
+  files = tuple(naming.in_order(dict.fromkeys(images)))
   name = folder.resolve().name
   if kind == "frames" or (kind is None and _are_frames(files)):
     numbered = "" if kind else "numbered "

@@ -35,8 +35,8 @@ def files(folder: pathlib.Path, *suffixes: str) -> list[pathlib.Path]:
 
 
 def in_order(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
-  """Sorts paths of one folder in natural order."""
-  return sorted(paths, key=lambda path: (natural_key(path.name), path.name))
+  """Sorts paths of one folder in natural order; capitals do not count."""
+  return sorted(paths, key=lambda path: (natural_key(path.name.lower()), path.name))
 
 
 def by_number(paths: Iterable[pathlib.Path], prefix: str = "") -> dict[int, pathlib.Path]:

@@ -19,7 +19,8 @@ def cost(name: str, config: Any) -> tuple[int, float]:
 
   Returns:
     The number of parameters, and the number of operations from a batch of one clip to its map,
-    which is 0 for a network that predicts no saliency.
+    which is 0 for a network that predicts no saliency. A recurrent network makes a map of every
+    frame of a clip: its operations are those of one frame.
   """
   model = nnx.eval_shape(lambda: build(name, config))
   model.eval()
@@ -30,7 +31,7 @@ def cost(name: str, config: Any) -> tuple[int, float]:
   flops, _ = operations(
     lambda state, batch: nnx.merge(graph, state).from_batch(batch), state, model.batch_spec(1)
   )
-  return parameters, flops
+  return parameters, flops / (model.length if model.recurrent else 1)
 
 
 def operations(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:

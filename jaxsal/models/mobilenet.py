@@ -170,7 +170,7 @@ class Encoder(BaseEncoder):
       if number in _KEPT:
         kept.append(x)
         x = x[:, ::2, ::2]
-    return Features(*kept, x)
+    return Features(kept[0], kept[1], x)
 
   def published_table(self, names: Iterable[str]) -> Iterator[Entry]:
     """Yields the names of the ImageNet weights; the classifier's head is not used."""

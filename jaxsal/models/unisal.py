@@ -142,10 +142,12 @@ class ConvGRU(nnx.Module):
   """Convolutional gated recurrent unit (section 3.2, "Bypass-RNN")."""
 
   def __init__(self, count: int, config: UNISALConfig, rngs: nnx.Rngs) -> None:
-    for gate in ("reset", "update", "new"):
-      setattr(self, f"{gate}_x", Term(count, config, rngs))
-      setattr(self, f"{gate}_h", Term(count, config, rngs))
-      setattr(self, f"{gate}_bias", nnx.Param(filled(0, 1, 1, count)))
+    self.reset_x, self.reset_h = Term(count, config, rngs), Term(count, config, rngs)
+    self.update_x, self.update_h = Term(count, config, rngs), Term(count, config, rngs)
+    self.new_x, self.new_h = Term(count, config, rngs), Term(count, config, rngs)
+    self.reset_bias = nnx.Param(filled(0, 1, 1, count))
+    self.update_bias = nnx.Param(filled(0, 1, 1, count))
+    self.new_bias = nnx.Param(filled(0, 1, 1, count))
     # The authors' training left a dropout mask in their files. Nothing reads it; it is kept with
     # the weights, so that converting them back gives the file that they came from.
     self.drop_mask = nnx.BatchStat(filled(0, 3, count))
@@ -329,8 +331,9 @@ class UNISAL(SaliencyModel[UNISALConfig]):
       raise UserError(f"Frames are {h} x {w}: height and width must be multiples of 32.")
     domain = self.config.domain
     features = self.encoder(frames.reshape(b * t, h, w, 3))
-    priors = self.priors(features.x1.shape[1:3], domain).astype(features.x1.dtype)
-    priors = jnp.broadcast_to(priors, (*features.x1.shape[:3], _GAUSSIANS))
+    n, rows, columns, _ = features.x1.shape
+    priors = self.priors((rows, columns), domain).astype(features.x1.dtype)
+    priors = jnp.broadcast_to(priors, (n, rows, columns, _GAUSSIANS))
     x = self.post_cnn(jnp.concatenate([features.x1, priors], axis=-1))
     state = self.initial_state(b, (h, w)) if state is None else state
     if not self.config.static:

@@ -1,6 +1,7 @@
 """Convolution of maps with one large kernel."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +31,17 @@ def _by_fft(x: jax.Array, kernel: jax.Array) -> jax.Array:
   k = kernel.shape[0]
   _, h, w = x.shape
   # At a size of small prime factors. What wraps around lies in the rows and columns cut off.
-  size = [fft.next_fast_len(n, real=True) for n in (h, w)]
+  size = [_fast_size(n) for n in (h, w)]
   transform = functools.partial(jnp.fft.rfft2, s=size)
   # A cross-correlation is a convolution with the kernel mirrored.
   product = transform(x) * transform(kernel[::-1, ::-1])
   return jnp.fft.irfft2(product, s=size)[:, k - 1 : h, k - 1 : w]
+
+
+def _fast_size(n: int) -> int:
+  """Returns the least size of at least n whose Fourier transform is fast."""
+  size: Any = fft.next_fast_len(n, real=True)  # None, according to the types of SciPy
+  return size
 
 
 def _by_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:

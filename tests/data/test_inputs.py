@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxsal.data import images, inputs
+from jaxsal.data import images, inputs, naming
 from jaxsal.data.transforms import resize
 from jaxsal.data.video import DamagedVideo, count_frames, probe, probe_frames, read_timed_frames
 from jaxsal.errors import UserError
@@ -41,7 +41,7 @@ def found(*paths, **options):
 def test_natural_order():
   names = ["10.png", "2.png", "b1.png", "A3.png", "a10.png", "a2 (2).png", "a2 (10).png", "x.png"]
   expected = ["2.png", "10.png", "a2 (2).png", "a2 (10).png", "A3.png", "a10.png"]
-  assert [path.name for path in inputs.natural(map(Path, names))] == [*expected, "b1.png", "x.png"]
+  assert [path.name for path in naming.in_order(map(Path, names))] == [*expected, "b1.png", "x.png"]
 
 
 def test_single_files(capsys):
@@ -219,7 +219,7 @@ def test_frames_in_files_are_like_a_video(tmp_path):
 
 def test_a_frame_that_does_not_fit_ends_the_video(tmp_path):
   folder = write(tmp_path / "frames", *(f"{i}.png" for i in range(6)))
-  info = probe_frames(inputs.natural(folder.iterdir()))
+  info = probe_frames(naming.in_order(folder.iterdir()))
   Image.new("RGB", (5, 4)).save(folder / "4.png")
   with pytest.raises(DamagedVideo, match=r"after frame 4: 4\.png is 5 x 4 and not 12 x 8") as error:
     list(read_timed_frames(info))
