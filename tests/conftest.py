@@ -36,6 +36,7 @@ QUICK = {
   "tests": ["test_console.py", "test_files.py", "test_layers.py", "test_losses.py"],
   "tfds_builders": ["test_build.py", "test_frame_lists.py"],
   "train": ["test_optimizer.py", "test_pace.py"],
+  "weights": ["test_download.py"],
 }
 
 

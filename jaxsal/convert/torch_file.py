@@ -33,6 +33,8 @@ _DTYPES = {
   "BoolStorage": np.bool_,
 }
 
+_HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+
 
 class _Storage(NamedTuple):
   """A block of numbers: its key in the file, their type and their number."""
@@ -55,7 +57,7 @@ def load(path: pathlib.Path) -> Any:
   """Reads a file that `torch.save` wrote.
 
   Returns:
-    What was saved, with NumPy arrays for tensors and parameters.
+    What was saved, with NumPy arrays for tensors and parameters; half precision becomes float32.
 
   Raises:
     pickle.UnpicklingError: The file is none of PyTorch's, or names code other than tensors'.
@@ -155,7 +157,8 @@ def _resolve(content: Any, read: Callable[[_Storage], bytes]) -> Any:
       raise ValueError(f"a tensor of shape {shape} reaches beyond its storage")
     block, item = blocks[storage.key][offset:], storage.dtype.itemsize
     view = np.lib.stride_tricks.as_strided(block, shape, [s * item for s in strides])
-    return view.copy()
+    # NumPy has no bfloat16 of its own, and parameters are float32 here.
+    return view.astype(np.float32 if storage.dtype in _HALF else storage.dtype)
 
   def walk(value: Any) -> Any:
     if isinstance(value, _Tensor):

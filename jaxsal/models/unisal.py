@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxsal import nn
 from jaxsal.errors import UserError
-from jaxsal.models import mobilenet
+from jaxsal.models import _mobilenet as mobilenet
 from jaxsal.models._base import SaliencyConfig, SaliencyModel
 from jaxsal.models._table import Entry, batch_norm, conv2d, under
 from jaxsal.models.s3d import channels
