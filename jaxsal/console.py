@@ -20,7 +20,7 @@ T = TypeVar("T")
 console = rich.console.Console(
   width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False
 )
-# Seconds between two lines of progress, and before the first one, if there is no terminal to redraw,
+# Seconds between two lines of progress, and before the first, if there is no terminal to redraw,
 # as in a log file, in CI, or after a notebook's `!`.
 _PLAIN_INTERVAL = 10.0
 _FIRST_LINE = 2.0
