@@ -569,9 +569,8 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, int]:
   if Type.DISPLAYMATRIX not in side_data:
     return False, 0
   # Columns and rows of the stored frame are mapped to (a x + c y, b x + d y).
-  a, b, _, c, d = np.frombuffer(bytes(frame.side_data[Type.DISPLAYMATRIX]), np.int32)[:5].astype(
-    float
-  )
+  matrix = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32)
+  a, b, _, c, d = matrix[:5].astype(float)
   mirrored = bool(a * d < b * c)
   if mirrored:
     a, b = -a, -b
