@@ -3,10 +3,19 @@
 jax is imported where it is used, so that `import jaxsal` and `jaxsal --help` stay quick.
 """
 
+import array
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import (
+  Callable,
+  Container,
+  Generator,
+  Iterable,
+  Iterator,
+  MutableSequence,
+  Sequence,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +28,7 @@ from jaxsal.data import video as video_files
 from jaxsal.data.sound import read_sound
 from jaxsal.data.transforms import resize
 from jaxsal.data.waveforms import waveform
-from jaxsal.data.windows import Padding, Target, windows
+from jaxsal.data.windows import Padding, Target, target_position, windows
 from jaxsal.errors import UserError
 from jaxsal.pictures import resize_map
 from jaxsal.prediction.options import PredictOptions
@@ -67,8 +76,10 @@ def predict(
     info = video_files.probe(video)  # a bad file is found before the network is compiled
     height, width = info.height, info.width
     predictor = Predictor(model, options, **changes)
-    frames = video_files.read_frames(info.path, predictor.size)
-    maps = predictor.maps(frames, sound=predictor.hear(info), fps=float(info.fps))
+    times = array.array("d")
+    frames = images_of(video_files.read_timed_frames(info.path, predictor.size), times)
+    sound = predictor.hear(info)
+    maps = predictor.maps(frames, sound=sound, fps=float(info.fps), times=times)
   return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
 
 
@@ -172,6 +183,7 @@ class Predictor:
     *,
     sound: np.ndarray | None = None,
     fps: float = 25.0,
+    times: Sequence[float] | None = None,
   ) -> Generator[np.ndarray, None, None]:
     """Yields one map per target frame, in order, as they become ready.
 
@@ -184,6 +196,9 @@ class Predictor:
       sound: samples from `jaxsal.data.sound.read_sound`, for an audio-visual network; None for
         silence. Other networks, and predictors with the option `mute`, ignore them.
       fps: frames per second, which place a frame in the sound.
+      times: seconds at which the frames are shown, which place them in the sound more exactly than
+        the rate if that varies or the sound begins before the film. It may grow while `frames` are
+        read (see `images_of`). By default, frame i is shown at i / fps.
 
     Yields:
       float32 [*size] in [0, 1]; with `gates` float32 [*size, 2], the map and P, the weight of
@@ -193,7 +208,7 @@ class Predictor:
       UserError: a batch does not fit in the device's memory.
     """
     sound = None if self.options.mute else sound
-    hear = functools.partial(self._waveform, sound=sound, fps=fps)
+    hear = functools.partial(self._waveform, sound=sound, fps=fps, times=times)
     if self._chunked is not None:
       clips = clips_of(frames, self._length, self._target, self._padding)
       chunks = prefetch(self._chunked.batches(clips, targets, hear), depth=1)
@@ -204,19 +219,35 @@ class Predictor:
       yield from maps
 
   def hear(self, video: video_files.VideoInfo) -> np.ndarray | None:
-    """Reads the sound of a video for `maps` if the network takes it; says so if there is none."""
+    """Reads the sound of a video for `maps` if the network takes it.
+
+    If there is none, or if it cannot be decoded, a line says so and the video counts as silent.
+    """
     if not self.needs_sound or self.options.mute:
       return None
-    sound = read_sound(video.path) if video.has_audio else None
+    try:
+      sound = read_sound(video.path) if video.has_audio else None
+    except UserError as error:
+      console.say(f"{error} Taken as silence")
+      return None
     if sound is None:
       console.say(f"{video.path}: no sound track, or an empty one: taken as silence")
     return sound
 
-  def _waveform(self, window: np.ndarray, *, sound: np.ndarray | None, fps: float) -> Arrays:
+  def _waveform(
+    self,
+    window: np.ndarray,
+    *,
+    sound: np.ndarray | None,
+    fps: float,
+    times: Sequence[float] | None,
+  ) -> Arrays:
     """Returns the waveform of a window, by name, for networks that take one."""
     if not self.needs_sound:
       return {}
-    return {"waveform": waveform(sound, window / fps, fps, self._samples)}
+    shown = window / fps if times is None else np.asarray([times[number] for number in window])
+    target = shown[target_position(self._length, self._target)]
+    return {"waveform": waveform(sound, shown, fps, self._samples, target)}
 
   def _batches(
     self,
@@ -277,6 +308,15 @@ class Predictor:
       if part is None:
         return
       yield part
+
+
+def images_of(
+  frames: Iterable[video_files.Frame], times: MutableSequence[float]
+) -> Iterator[np.ndarray]:
+  """Yields the images of frames, each after its time has been appended to `times`."""
+  for frame in frames:
+    times.append(float(frame.time))
+    yield frame.image
 
 
 def load_network(model: "SaliencyModel | str | Path") -> "SaliencyModel":
