@@ -17,7 +17,7 @@ import numpy as np
 from jaxsal import console, files
 from jaxsal.data import video as video_files
 from jaxsal.errors import UserError
-from jaxsal.prediction.predictor import Predictor, images_of
+from jaxsal.prediction.predictor import Predictor, check_finite, images_of
 from jaxsal.prediction.prefetch import prefetch
 from jaxsal.prediction.writers import MapArchive, MapImages, Overlay, PredictedFrame, Writer
 
@@ -82,7 +82,7 @@ def predict_file(
 
   Raises:
     UserError: the video cannot be read or is damaged, `out` is in the way, a region is not in the
-      video, or there is nothing to write.
+      video, there is nothing to write, or the network gives values that are not finite.
   """
   if maps not in ("png", "npz", "both", "none"):
     raise UserError(f"maps={maps!r} is unknown: use 'png', 'npz', 'both' or 'none'.")
@@ -176,6 +176,7 @@ def _predicted(
     maps = predictor.maps(images, sound=sound, fps=float(info.fps), times=times)
     stack.enter_context(contextlib.closing(maps))
     for number, saliency in enumerate(maps, start=1):
+      check_finite(saliency, f"{info.path}, frame {number - 1}")
       gate = None
       if predictor.gates:
         saliency, gate = np.moveaxis(saliency, -1, 0)

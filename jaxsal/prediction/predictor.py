@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from jaxsal import console, runtime
+from jaxsal.arrays import as_array
 from jaxsal.data import flow as optical_flow
 from jaxsal.data import video as video_files
+from jaxsal.data.rates import check_fps
 from jaxsal.data.sound import read_sound
 from jaxsal.data.transforms import resize
 from jaxsal.data.waveforms import waveform
@@ -43,7 +46,7 @@ Arrays = dict[str, np.ndarray]  # inputs of a network by name, for one clip or a
 
 def predict(
   model: "SaliencyModel | str | Path",
-  video: str | Path | np.ndarray,
+  video: str | Path | video_files.VideoInfo | npt.ArrayLike,
   options: PredictOptions | None = None,
   **changes: Any,
 ) -> np.ndarray:
@@ -53,7 +56,8 @@ def predict(
 
   Args:
     model: a network, or the path of a model folder or of a training's workdir.
-    video: path of a video file, or its frames: RGB uint8 [n, H, W, 3], without sound.
+    video: path of a video file, or its frames: RGB uint8 [n, H, W, 3], without sound, as an array,
+      a list of arrays or a tensor that NumPy can read.
     options: how to predict; the defaults of `PredictOptions` if None.
     **changes: values for single fields of the options, as in `blur=7`.
 
@@ -61,17 +65,19 @@ def predict(
     float32 [n, H, W] in [0, 1], at the video's own size.
 
   Raises:
-    UserError: the model, the video or an option cannot be used, or the video is damaged.
+    UserError: the model, the video or an option cannot be used, the video is damaged, or the
+      network gives values that are not finite.
   """
-  if isinstance(video, np.ndarray):
-    if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
+  if not isinstance(video, str | Path | video_files.VideoInfo):
+    images = as_array(video, "video")
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not images.size:
       raise UserError(
-        f"video is {video.dtype} {list(video.shape)}: frames must be uint8 [n, height, width, 3], "
-        "RGB, at least one."
+        f"video is {images.dtype} {list(images.shape)}: frames must be uint8 [n, height, width, 3],"
+        " RGB, at least one."
       )
-    _, height, width, _ = video.shape
+    _, height, width, _ = images.shape
     predictor = Predictor(model, options, **changes)
-    maps = predictor.maps(resize(frame, predictor.size) for frame in video)
+    maps = predictor.maps(resize(frame, predictor.size) for frame in images)
   else:
     info = video_files.probe(video)  # a bad file is found before the network is compiled
     height, width = info.height, info.width
@@ -80,7 +86,11 @@ def predict(
     frames = images_of(video_files.read_timed_frames(info.path, predictor.size), times)
     sound = predictor.hear(info)
     maps = predictor.maps(frames, sound=sound, fps=float(info.fps), times=times)
-  return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
+  resized = []
+  for number, saliency in enumerate(maps):
+    check_finite(saliency, f"frame {number}")
+    resized.append(resize_map(saliency, (height, width)))
+  return np.stack(resized)
 
 
 class Predictor:
@@ -202,11 +212,23 @@ class Predictor:
 
     Yields:
       float32 [*size] in [0, 1]; with `gates` float32 [*size, 2], the map and P, the weight of
-      appearance.
+      appearance. A network that fails gives NaN, which `check_finite` refuses.
 
     Raises:
-      UserError: a batch does not fit in the device's memory.
+      UserError: `fps` is no frame rate, which is said at once; later, a batch does not fit in the
+        device's memory.
     """
+    check_fps(fps, "fps")
+    return self._maps(frames, targets, sound, fps, times)
+
+  def _maps(
+    self,
+    frames: Iterable[np.ndarray],
+    targets: Container[int] | None,
+    sound: np.ndarray | None,
+    fps: float,
+    times: Sequence[float] | None,
+  ) -> Generator[np.ndarray, None, None]:
     sound = None if self.options.mute else sound
     hear = functools.partial(self._waveform, sound=sound, fps=fps, times=times)
     if self._chunked is not None:
@@ -308,6 +330,20 @@ class Predictor:
       if part is None:
         return
       yield part
+
+
+def check_finite(saliency: np.ndarray, where: str) -> None:
+  """Raises UserError if a map has values that are not finite, which would be shown as black.
+
+  Args:
+    saliency: the map, with or without a gate.
+    where: name of the frame, for the error.
+  """
+  if not np.isfinite(saliency).all():
+    raise UserError(
+      f"{where}: the map is not finite, because the network computes NaN or infinite values. Its "
+      "weights are damaged, or its training has diverged."
+    )
 
 
 def images_of(
