@@ -2,17 +2,19 @@
 
 The definitions are those of the MIT saliency benchmark, which Bylinskii et al. compare ("What do
 different evaluation metrics tell us about saliency models?", TPAMI 2019). Every function takes maps
-[h, w] or [b, h, w] of one size and returns one value per map, of shape [] or [b]. `fixations` and
-`other` are true, or not 0, where somebody looked: a pixel counts once. Predictions in float64 are
-computed in float64, all others in float32. NumPy arrays give NumPy arrays. JAX arrays stay on the
-device, under `jit` too, and under `grad` except for the AUCs. Maps of different sizes raise a
-UserError.
+[h, w] or [b, h, w] of one size and returns one value per map, of shape [] or [b]. Axes before h and
+w broadcast as in NumPy: one map of fixations [h, w] serves a batch of predictions [b, h, w], and
+the other way round. `fixations` and `other` are true, or not 0, where somebody looked: a pixel
+counts once. Predictions in float64 are computed in float64, all others in float32. NumPy arrays,
+nested lists and tensors that NumPy can read give NumPy arrays. JAX arrays stay on the device, under
+`jit` too, and under `grad` except for the AUCs. Maps that do not fit each other raise a UserError.
 
 An undefined value is NaN, which a mean has to leave out and count. NSS, the AUCs and information
 gain are undefined without a fixation; the shuffled AUC also without a fixation in the other map; CC
-and SIM with a constant density; KL with a density of zeros; every metric if the prediction is not
-finite. A constant prediction says nothing: NSS and CC are 0, the AUCs 0.5, and SIM and information
-gain treat it as the uniform density. Leaving it out would flatter the model.
+and SIM with a constant density; KL with a density of zeros; every metric if a value in one of its
+maps is not finite. A constant prediction says nothing: NSS and CC are 0, the AUCs 0.5, and SIM and
+information gain treat it as the uniform density. Leaving it out would flatter the model. The scale
+of a prediction, a density or a baseline never matters.
 
 `METRICS` is the table of all metrics, by key: what each is called, what it compares a prediction
 with, which way is better, and what it means. Losses, training, evaluation and reports read it.
@@ -29,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxsal.arrays import as_array
 from jaxsal.errors import UserError
 
 Array = TypeVar("Array", np.ndarray, jax.Array)
@@ -40,6 +43,7 @@ _Sides = tuple[Literal["left", "right"], ...]
 
 _EPSILON = 2.2204e-16  # MATLAB's eps
 _AXES = (-2, -1)
+_BINARY = ("fixations", "other")  # names of the truths that say where somebody looked
 _THRESHOLDS = np.arange(1, 11) / 10  # of the shuffled AUC and of Borji's; the first, 0, is left out
 # To rank fixated pixels on the device, all pixels are compared with 32 fixated values at a time.
 # All pixels are sorted only if a map has more than 2048 fixated pixels, because sorting takes a CPU
@@ -52,14 +56,14 @@ def nss(prediction: Array, fixations: Array) -> Array:
 
   The standard deviation is that of a sample (N - 1).
   """
-  xp, prediction, fixations = _prepare(prediction, fixations)
+  xp, prediction, fixations = _prepare(prediction, fixations=fixations)
   weight = fixations.astype(prediction.dtype)
   return _mean(_standardise(prediction, xp) * weight, weight, xp)
 
 
 def cc(prediction: Array, density: Array) -> Array:
   """Pearson's correlation coefficient of the prediction and the density."""
-  xp, prediction, density = _prepare(prediction, density, binary=False)
+  xp, prediction, density = _prepare(prediction, density=density)
   pixels = prediction.shape[-1] * prediction.shape[-2]
   product = _standardise(prediction, xp) * _standardise(density, xp)
   return xp.where(_constant(density), xp.nan, product.sum(_AXES) / (pixels - 1))
@@ -67,14 +71,15 @@ def cc(prediction: Array, density: Array) -> Array:
 
 def sim(prediction: Array, density: Array) -> Array:
   """Similarity: the overlap of two maps, each scaled from 0 to 1 and then to a sum of 1."""
-  xp, prediction, density = _prepare(prediction, density, binary=False)
+  xp, prediction, density = _prepare(prediction, density=density)
   shared = xp.minimum(_shares(prediction, xp), _shares(density, xp)).sum(_AXES)
   return xp.where(_constant(density), xp.nan, shared)
 
 
 def kl(prediction: Array, density: Array) -> Array:
   """Kullback-Leibler divergence of the prediction from the density, each scaled to a sum of 1."""
-  xp, prediction, density = _prepare(prediction, density, binary=False)
+  xp, prediction, density = _prepare(prediction, density=density)
+  prediction, density = (_unit(x, xp) for x in (prediction, density))
   total = density.sum(_AXES)
   g = density / _positive(density.sum(_AXES, keepdims=True), xp)
   p = prediction / _positive(prediction.sum(_AXES, keepdims=True), xp)
@@ -85,10 +90,9 @@ def kl(prediction: Array, density: Array) -> Array:
 def information_gain(prediction: Array, fixations: Array, baseline: Array) -> Array:
   """Bits per fixation that a prediction gains over a baseline, such as centre bias.
 
-  Both are scaled from 0 to 1 and then to a sum of 1. One baseline [h, w] serves a whole batch.
+  Both are scaled from 0 to 1 and then to a sum of 1.
   """
-  xp, prediction, fixations = _prepare(prediction, fixations)
-  _, _, baseline = _prepare(prediction, baseline, binary=False)
+  xp, prediction, fixations, baseline = _prepare(prediction, fixations=fixations, baseline=baseline)
   weight = fixations.astype(prediction.dtype)
   ratio = (_EPSILON + _shares(prediction, xp)) / (_EPSILON + _shares(baseline, xp))
   return _mean(xp.log2(ratio) * weight, weight, xp)
@@ -101,7 +105,8 @@ def auc_judd(prediction: Array, fixations: Array) -> Array:
   with at least that value are false alarms. Fixated pixels with equal values are taken one by one,
   so that ties count against the prediction; no jitter breaks them.
   """
-  xp, prediction, fixations = _prepare(prediction, fixations)
+  xp, prediction, fixations = _prepare(prediction, fixations=fixations)
+  prediction, fixations = xp.broadcast_arrays(prediction, fixations)
   pixels = prediction.shape[-1] * prediction.shape[-2]
   count = fixations.sum(_AXES).astype(prediction.dtype)
   mean, last = _reached(prediction, fixations)
@@ -130,8 +135,7 @@ def auc_shuffled(
       thresholds 0, 0.1, ..., 1 on the prediction scaled from 0 to 1; they are coarse, and lower the
       result.
   """
-  xp, prediction, fixations = _prepare(prediction, fixations)
-  _, _, other = _prepare(prediction, other)
+  xp, prediction, fixations, other = _prepare(prediction, fixations=fixations, other=other)
   return _auc(prediction, fixations, other, exact, xp)
 
 
@@ -140,7 +144,7 @@ def auc_borji(prediction: Array, fixations: Array, *, exact: bool = False) -> Ar
 
   Computed like `auc_shuffled`, whose `exact` is explained there.
   """
-  xp, prediction, fixations = _prepare(prediction, fixations)
+  xp, prediction, fixations = _prepare(prediction, fixations=fixations)
   return _auc(prediction, fixations, xp.ones_like(fixations), exact, xp)
 
 
@@ -271,8 +275,8 @@ def frame_scores(
 
   Args:
     prediction: maps [h, w] or [b, h, w].
-    density: densities of fixations, of the same shape.
-    fixations: maps of the fixated pixels, of the same shape.
+    density: densities of fixations, [h, w] or [b, h, w].
+    fixations: maps of the fixated pixels, [h, w] or [b, h, w].
     other: fixations of other frames, for the shuffled AUC.
     baseline: density that information gain is measured from; None leaves that metric out.
 
@@ -280,7 +284,7 @@ def frame_scores(
     Values of shape [] or [b] by key, in the order of `METRICS`.
 
   Raises:
-    UserError: the maps differ in size.
+    UserError: the maps differ in size, or are no arrays of numbers.
   """
   maps = {"density": density, "fixations": fixations, "other": other}
   if baseline is not None:
@@ -305,6 +309,7 @@ def to_size(prediction: Array, size: tuple[int, int]) -> Array:
   Returns:
     float32 [*size] or [b, *size]. Maps that have this size already are returned as they are.
   """
+  prediction = _array(prediction, "prediction")
   height, width = size
   if prediction.shape[-2:] == (height, width):
     return prediction
@@ -329,24 +334,99 @@ def _bicubic(x: jax.Array, size: tuple[int, int]) -> jax.Array:
   )
 
 
-def _prepare(
-  prediction: _Either, truth: _Either, *, binary: bool = True
-) -> tuple[Any, _Either, _Either]:
-  """Returns the array namespace, the prediction, and the truth, as booleans if it is binary.
+def _prepare(prediction: _Either, **truths: _Either) -> tuple[Any, ...]:
+  """Returns the array namespace, the prediction, and the truths in their order.
 
-  The prediction, and a truth that is not binary, become float64 if the prediction is, else float32.
+  Fixations become booleans, all false if a value is not finite. The prediction and other truths
+  become float64 if the prediction is, else float32.
+
+  Args:
+    prediction: the prediction.
+    **truths: maps by their names in the signature of a metric.
 
   Raises:
-    UserError: the maps differ in size.
+    UserError: a map is no array of numbers, or the maps do not fit each other.
   """
-  if prediction.shape[-2:] != truth.shape[-2:]:
-    raise UserError(
-      "A prediction of {} x {} pixels, ground truth of {} x {}: resize the prediction first, with "
-      "jaxsal.metrics.to_size.".format(*prediction.shape[-2:], *truth.shape[-2:])
-    )
+  prediction = _array(prediction, "prediction")
   xp = prediction.__array_namespace__()
   dtype = xp.float64 if prediction.dtype == np.float64 else xp.float32
-  return xp, prediction.astype(dtype), truth.astype(bool) if binary else truth.astype(dtype)
+  # A truth of the other kind of arrays follows the prediction.
+  arrays = {name: xp.asarray(_array(truth, name)) for name, truth in truths.items()}
+  for truth in arrays.values():
+    if prediction.shape[-2:] != truth.shape[-2:]:
+      raise UserError(
+        "A prediction of {} x {} pixels, ground truth of {} x {}: resize the prediction first, "
+        "with jaxsal.metrics.to_size.".format(*prediction.shape[-2:], *truth.shape[-2:])
+      )
+  try:
+    np.broadcast_shapes(prediction.shape, *(truth.shape for truth in arrays.values()))
+  except ValueError as error:
+    shapes = {"prediction": prediction.shape} | {name: x.shape for name, x in arrays.items()}
+    raise UserError(
+      f"The maps {', '.join(f'{name} {list(shape)}' for name, shape in shapes.items())} do not fit "
+      "each other: give as many of each, or one for all."
+    ) from error
+  return (
+    xp,
+    _finite(prediction.astype(dtype), xp),
+    *(
+      _binary(truth, xp) if name in _BINARY else _finite(truth.astype(dtype), xp)
+      for name, truth in arrays.items()
+    ),
+  )
+
+
+def _array(x: _Either, name: str) -> _Either:
+  """Returns a NumPy or JAX array as it is, and other maps as a NumPy array.
+
+  Raises:
+    UserError: `x` is no array of maps.
+  """
+  if not isinstance(x, np.ndarray | jax.Array):
+    x = as_array(x, name)
+  if not any(jnp.issubdtype(x.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+    raise UserError(f"{name} holds {x.dtype}: maps must be numbers.")
+  if x.ndim < 2 or 0 in x.shape[-2:]:
+    raise UserError(f"{name} has the shape {list(x.shape)}: maps must be [h, w] or [b, h, w].")
+  return x
+
+
+def _binary(x: _Either, xp: Any) -> _Either:
+  """Turns maps into booleans, true where they are not 0; all false where one is not finite."""
+  if jnp.issubdtype(x.dtype, jnp.floating):
+    return (x != 0) & xp.isfinite(x).all(_AXES, keepdims=True)
+  return x.astype(bool)
+
+
+def _finite(x: _Either, xp: Any) -> _Either:
+  """Turns maps with an infinite value into NaN, with which NumPy computes without a warning.
+
+  JAX never warns, and every metric makes NaN of infinity by itself.
+  """
+  if xp is jnp or np.isfinite(x).all():
+    return x
+  return np.where(np.isfinite(x).all(_AXES, keepdims=True), x, np.nan)
+
+
+def _unit(x: _Either, xp: Any) -> _Either:
+  """Scales maps by a power of two, so that their largest magnitude is from 1/2 to 1."""
+  highest, lowest = (abs(extreme(_AXES, keepdims=True)) for extreme in (x.max, x.min))
+  return x * _scale_of(xp.maximum(highest, lowest), xp)
+
+
+def _scale_of(peak: _Either, xp: Any) -> _Either:
+  """Returns the power of two that brings a magnitude to 1/2 or more and below 1.
+
+  The squares of float32 values below 1e-19 are 0, and those of values above 1e19 infinite. A power
+  of two rounds nothing. A magnitude that is not finite gives NaN.
+  """
+  if xp is jnp:
+    peak = lax.stop_gradient(peak)  # no metric depends on the scale
+  finite = xp.isfinite(peak)
+  _, exponent = xp.frexp(xp.where(finite, peak, 1))
+  # The powers beyond these are subnormal or infinite in float32.
+  scale = xp.ldexp(xp.ones_like(peak), -exponent.clip(-126, 126))
+  return xp.where(finite, scale, xp.nan)
 
 
 def _mean(values: _Either, weight: _Either, xp: Any) -> _Either:
@@ -361,6 +441,7 @@ def _mean(values: _Either, weight: _Either, xp: Any) -> _Either:
 def _standardise(x: _Either, xp: Any) -> _Either:
   """Shifts and scales maps to zero mean and unit sample deviation; constant maps to zeros."""
   pixels = x.shape[-1] * x.shape[-2]
+  x = _unit(x, xp)
   # A constant map can differ from its rounded mean, and dividing by the deviation would blow that
   # difference up to 1.
   x = xp.where(_constant(x)[..., None, None], 0, x - x.mean(_AXES, keepdims=True))
@@ -370,8 +451,10 @@ def _standardise(x: _Either, xp: Any) -> _Either:
 
 def _scaled(x: _Either, xp: Any) -> _Either:
   """Scales maps from 0 to 1; constant maps to zeros."""
-  x = x - x.min(_AXES, keepdims=True)
-  return x / _positive(x.max(_AXES, keepdims=True), xp)
+  highest, lowest = (extreme(_AXES, keepdims=True) for extreme in (x.max, x.min))
+  spread = highest - lowest
+  scale = _scale_of(spread, xp)
+  return (x - lowest) * scale / _positive(spread * scale, xp)
 
 
 def _shares(x: _Either, xp: Any) -> _Either:
@@ -386,13 +469,16 @@ def _auc(
   prediction: _Either, fixations: _Either, negatives: _Either, exact: bool, xp: Any
 ) -> _Either:
   """Computes the AUC of fixated pixels against negatives, as `auc_shuffled` explains."""
+  prediction, fixations, negatives = xp.broadcast_arrays(prediction, fixations, negatives)
   dtype = prediction.dtype
   if exact:
     positives, others = (x.sum(_AXES) for x in (fixations, negatives))
     above, _ = _reached(prediction, fixations, negatives)
     value = 1 - above / xp.maximum(others, 1).astype(dtype)
   else:
-    scaled = _scaled(prediction, xp)
+    # XLA multiplies by reciprocals, so that a map's maximum may become a little less than 1.
+    highest = prediction == prediction.max(_AXES, keepdims=True)
+    scaled = xp.where(highest & ~_constant(prediction)[..., None, None], 1, _scaled(prediction, xp))
     levels = sum((scaled >= t).astype(np.int32) for t in _THRESHOLDS.astype(dtype))
     hits, alarms = (_histogram(levels, x, xp) for x in (fixations, negatives))
     positives, others = (x.sum(-1) for x in (hits, alarms))
@@ -461,6 +547,7 @@ def _reached_jax(
 ) -> tuple[jax.Array, jax.Array]:
   pixels, dtype = prediction.shape[-1], prediction.dtype
   count = fixations.sum(-1)
+  most = count.max(initial=0)
   few = min(_FEW, pixels)
 
   def compare() -> tuple[jax.Array, jax.Array]:
@@ -481,7 +568,7 @@ def _reached_jax(
     def add(i: jax.Array, total: jax.Array) -> jax.Array:
       return total + reached(lax.dynamic_slice_in_dim(values, i * _AT_A_TIME, _AT_A_TIME, axis=1))
 
-    steps = -(-count.max() // _AT_A_TIME)
+    steps = -(-most // _AT_A_TIME)
     total = lax.fori_loop(0, steps, add, jnp.zeros(len(prediction), dtype))
     return total / count.clip(1).astype(dtype), reached(lowest)
 
@@ -496,12 +583,13 @@ def _reached_jax(
     reached = jnp.where(fixations, pixels - total / len(sides), 0)
     return reached.sum(-1) / count.clip(1).astype(dtype), reached.max(-1)
 
-  return compare() if few == pixels else lax.cond(count.max() <= few, compare, sort)
+  return compare() if few == pixels else lax.cond(most <= few, compare, sort)
 
 
 def _constant(x: _Either) -> _Either:
-  """Whether each map has one value everywhere."""
-  return x.max(_AXES) == x.min(_AXES)
+  """Whether each map has one finite value everywhere."""
+  highest = x.max(_AXES)
+  return (highest == x.min(_AXES)) & (abs(highest) < math.inf)
 
 
 def _positive(x: _Either, xp: Any) -> _Either:

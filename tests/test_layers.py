@@ -13,7 +13,7 @@ ROOT = pathlib.Path(jaxsal.__file__).parent
 # From the bottom to the top. The modules of the root that a layer has by name are named here; the
 # two members of a layer that is a tuple of packages do not import each other.
 LAYERS = [
-  ("errors", "console", "files", "runtime", "resources", "pictures", "metrics", "losses"),
+  ("errors", "arrays", "console", "files", "runtime", "resources", "pictures", "metrics", "losses"),
   ("nn", "data"),
   ("models",),
   ("convert", "tfds_builders"),

@@ -388,7 +388,8 @@ def _load(
   if samples:
     video = window.video
     times = (np.asarray(window.records) - video.first) / video.fps
-    row["waveform"] = waveform(read_sound(video), times, video.fps, samples)
+    target_time = (window.target - video.first) / video.fps
+    row["waveform"] = waveform(read_sound(video), times, video.fps, samples, target_time)
   if flow:
     if "flow" in target:
       image = transforms.decode_frame(target["flow"], window.split.where(window.target))

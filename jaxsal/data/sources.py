@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxsal.data.catalogue import DATASETS
+from jaxsal.data.rates import check_fps
 from jaxsal.errors import UserError
 
 _Parsed = TypeVar("_Parsed")
@@ -99,6 +100,8 @@ class Split:
         f" written by one of this project's builders, {', '.join(DATASETS)}."
       )
     stored_videos = tuple(Video(**row) for row in videos[self.stored])
+    for video in stored_videos:
+      check_fps(video.fps, f"{self._directory}, video {video.name!r}")
     missing = [path for path in builder.info.splits[self.stored].filepaths if not path.exists()]
     if missing:
       raise UserError(_damaged(self._directory, f"{missing[0].name} is missing"))

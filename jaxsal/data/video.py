@@ -1,21 +1,27 @@
 """Probes and reads videos through FFmpeg (PyAV) or from frames in image files; writes MP4 files."""
 
 import dataclasses
+import io
+import math
 import types
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import av
 import av.container
 import av.error
 import cv2
 import numpy as np
-from av.stream import Disposition
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from jaxsal.console import say
 from jaxsal.data import images
+from jaxsal.data.resampler import Resampler
+from jaxsal.data.streams import describe, film_of, read_packets, sound_of
+from jaxsal.data.timeline import Timeline
 from jaxsal.data.transforms import Resampling, resize
 from jaxsal.errors import UserError
 
@@ -41,6 +47,7 @@ class VideoInfo:
     has_audio: whether there is a sound track.
     rotation: angle in degrees, counter-clockwise, by which stored frames are turned to be shown: 0,
       90, 180 or 270.
+    mirrored: whether stored frames are mirrored left to right before they are turned.
     duration: length in seconds; None if it is not known.
     time_base: length of one tick of the frames' time stamps, in seconds.
     pixel_aspect: width of a shown pixel divided by its height.
@@ -54,6 +61,7 @@ class VideoInfo:
   width: int
   has_audio: bool
   rotation: int
+  mirrored: bool
   duration: float | None
   time_base: Fraction
   pixel_aspect: Fraction
@@ -103,7 +111,7 @@ def probe(source: str | Path | VideoInfo) -> VideoInfo:
     stream = _video_stream(container, path)
     first = next(_decode(container, stream, path))
     height, width = first.height, first.width
-    rotation = _rotation(first)
+    mirrored, rotation = _orientation(first)
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if rotation in (90, 270):
       height, width, aspect = width, height, 1 / aspect
@@ -120,6 +128,7 @@ def probe(source: str | Path | VideoInfo) -> VideoInfo:
       width=width,
       has_audio=bool(container.streams.audio),
       rotation=rotation,
+      mirrored=mirrored,
       duration=duration,
       time_base=_time_base(stream),
       pixel_aspect=aspect,
@@ -169,7 +178,14 @@ def count_frames(source: str | Path | VideoInfo) -> int:
   path = Path(source)
   with open_container(path) as container:
     stream = _video_stream(container, path)
-    return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+    count = stream.frames
+    try:
+      if not count:
+        for packet in read_packets(container):
+          count += packet.stream.index == stream.index and packet.size > 0
+    except av.error.FFmpegError:
+      pass  # The reader of the frames reports the damage.
+    return count
 
 
 def read_frames(
@@ -189,9 +205,11 @@ def read_timed_frames(
 ) -> Iterator[Frame]:
   """Decodes a video frame by frame, and keeps only the decoder's frames in memory.
 
-  Every stored frame comes once, with its own time: no frame is repeated or dropped to make a
-  variable frame rate constant. Rotation by quarter turns is applied, mirroring is not. Grey, 10-bit
-  and full-range video is converted to 8-bit RGB by the file's own colour matrix; HDR is not
+  The film is read among several video streams (see `jaxsal.data.streams.film_of`). Every stored
+  frame comes once, with its own time: no frame is repeated or dropped to make a variable frame rate
+  constant. Where time stamps jump, as in joined recordings, times go on with the usual step (see
+  `jaxsal.data.timeline.Timeline`). Rotation by quarter turns and mirroring are applied. Grey,
+  10-bit and full-range video is converted to 8-bit RGB by the file's own colour matrix; HDR is not
   tone-mapped. Pixels that are not square remain as they are stored.
 
   Args:
@@ -235,7 +253,6 @@ def _read_file(path: Path) -> Iterator[Frame]:
   with open_container(path) as container:
     stream = _video_stream(container, path)
     step = 1 / (stream.average_rate or stream.guessed_rate or Fraction(25))
-    origin = origin_of(container, stream)
     reformatter = VideoReformatter()
     shape, time = None, None
     for frame in _decode(container, stream, path):
@@ -244,8 +261,10 @@ def _read_file(path: Path) -> Iterator[Frame]:
       rgb = reformatter.reformat(
         frame, width=shape[1], height=shape[0], format="rgb24", interpolation=_EXACT
       )
-      image = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), _rotation(frame) // 90))
-      stamp = None if frame.pts is None else frame.pts * _time_base(stream) - origin
+      mirrored, rotation = _orientation(frame)
+      image = rgb.to_ndarray()[:, :: -1 if mirrored else 1]
+      image = np.ascontiguousarray(np.rot90(image, rotation // 90))
+      stamp = None if frame.pts is None else frame.pts * _time_base(stream)
       if time is None:
         time = Fraction(0) if stamp is None else stamp
       else:
@@ -256,11 +275,12 @@ def _read_file(path: Path) -> Iterator[Frame]:
 class VideoWriter:
   """Writes frames as H.264 MP4, with the times and the sound of a source video.
 
-  The first sound track is copied packet by packet if MP4 files can hold its codec (AAC, MP3, AC-3,
-  E-AC-3, Opus, FLAC, ALAC), and otherwise encoded as AAC. A track that cannot be decoded is left
-  out. All players know H.264 in the 4:2:0 layout, which needs even sizes; if the height or width is
-  odd, the last row or column is repeated, and nothing is cropped. The file appears under its name
-  when it is complete.
+  The sound track is copied packet by packet if MP4 files can hold it (AAC, MP3, AC-3, E-AC-3, Opus,
+  FLAC, ALAC at the usual rates), and otherwise encoded as AAC. Parts of the sound that cannot be
+  decoded or written, or that change their format, are left out, and a line on the terminal says so.
+  A fault of the sound never stops the video. All players know H.264 in the 4:2:0 layout, which
+  needs even sizes; if the height or width is odd, the last row or column is repeated, and nothing
+  is cropped. The file appears under its name when it is complete.
 
   The writer is a context manager:
 
@@ -282,6 +302,7 @@ class VideoWriter:
     self._path = Path(path)
     self._partial = self._path.with_name(f".{self._path.name}.partial")
     info = probe(source)
+    self._source_path = info.path
     self._time_base = info.time_base
     self._pad = info.height % 2, info.width % 2
     self._source = open_container(info.path) if info.has_audio else None
@@ -299,11 +320,10 @@ class VideoWriter:
     self._stream = stream
     self._reformatter = VideoReformatter()
 
-    self._sound: Iterator[av.Packet] = iter(())
+    self._sound: _Sound | None = None
     if self._source is not None:
-      origin = origin_of(self._source, _video_stream(self._source, info.path))
-      self._sound = _sound(self._source, self._output, origin)
-    self._next_sound = next(self._sound, None)
+      self._sound = _Sound(self._source, self._output, film_of(self._source))
+    self._next_sound = self._sound and self._sound.next()
 
   def write(self, image: np.ndarray, time: Fraction) -> None:
     """Adds a frame.
@@ -340,6 +360,8 @@ class VideoWriter:
       self._output.close()
       if error is None:
         self._partial.replace(self._path)
+        if self._sound is not None and (fault := self._sound.fault()):
+          say(f"{self._path.name} of {self._source_path}: {fault}")
     finally:
       if self._source is not None:
         self._source.close()
@@ -347,63 +369,132 @@ class VideoWriter:
 
   def _write_sound(self, until: Fraction | None) -> None:
     # Sound is written in step with the frames, because the muxer keeps all that is ahead in memory.
-    while (packet := self._next_sound) is not None:
+    while self._sound is not None and (packet := self._next_sound) is not None:
       if until is not None and packet.dts is not None and packet.dts * packet.time_base > until:
         return
-      self._output.mux(packet)
-      self._next_sound = next(self._sound, None)
+      try:
+        self._output.mux(packet)
+      except (av.error.InvalidDataError, av.error.ArgumentError):
+        self._sound.lost += 1
+      self._next_sound = self._sound.next()
 
 
-def _sound(
-  source: av.container.InputContainer, output: av.container.OutputContainer, origin: Fraction
-) -> Iterator[av.Packet]:
-  """Adds the first sound track of `source` to `output`; yields its packets, `origin` earlier."""
-  track = next(iter(source.streams.audio), None)
-  if track is None or track.codec_context is None:
-    return iter(())
-  if track.codec_context.codec.canonical_name in _MP4_SOUND:
-    return _copied(source, track, output.add_stream_from_template(track), origin)
-  mono = track.codec_context.layout.nb_channels == 1
-  encoder = output.add_stream("aac", rate=48000, layout="mono" if mono else "stereo")
-  return _encoded(source, track, encoder, origin)
+class _Sound:
+  """The packets of a file's sound track as an MP4 file takes them, whatever is wrong with them.
 
+  Attributes:
+    lost: number of packets that were left out.
+  """
 
-def _copied(
-  source: av.container.InputContainer,
-  track: av.AudioStream,
-  copy: av.AudioStream,
-  origin: Fraction,
-) -> Iterator[av.Packet]:
-  """Yields the packets of a sound track as they are, `origin` earlier."""
-  shift = round(origin / _time_base(track))
-  try:
-    for packet in source.demux(track):
-      if packet.dts is None:  # This packet marks the end of the stream.
+  def __init__(
+    self,
+    source: av.container.InputContainer,
+    output: av.container.OutputContainer,
+    film: av.VideoStream | None,
+  ) -> None:
+    """Adds a sound track to `output`, if the one of `source` can be decoded."""
+    self.lost, self._total, self._remark = 0, 0, ""
+    self._packets: Iterator[av.Packet] = iter(())
+    track = sound_of(source)
+    assert track is not None
+    self._what = describe(track)
+    if track.codec_context is None:
+      self._remark = f"without the sound, which is {self._what}"
+      return
+    self._source, self._track = source, track
+    self._timeline = Timeline(source, film, track)
+    if track.codec_context.codec.canonical_name in _MP4_SOUND:
+      if _fits_mp4(track):
+        self._packets = self._copied(output.add_stream_from_template(track))
+        return
+      self._remark = f"the sound ({self._what}) does not fit in an MP4 file and is encoded as AAC"
+    mono = track.codec_context.layout.nb_channels == 1
+    layout = "mono" if mono else "stereo"
+    self._packets = self._encoded(output.add_stream("aac", rate=48000, layout=layout), layout)
+
+  def next(self) -> av.Packet | None:
+    """Returns the next packet; None at the end."""
+    return next(self._packets, None)
+
+  def fault(self) -> str:
+    """Returns what is wrong with the sound that was written, in words; empty if nothing is."""
+    if not self.lost:
+      return self._remark
+    gaps = f"{self.lost} of {self._total} packets of the sound ({self._what}) are left out"
+    return f"{self._remark}; {gaps}" if self._remark else gaps
+
+  def _decoded(self) -> Iterator[tuple[av.Packet | None, list[av.AudioFrame]]]:
+    """Yields the track's packets with their frames, and at the end None with the last frames."""
+    for packet in placed_packets(self._source, self._track, self._timeline):
+      self._total += 1
+      try:
+        yield packet, cast(list[av.AudioFrame], packet.decode())
+      except (av.error.FFmpegError, ValueError):
+        self.lost += 1
+    try:
+      frames = self._track.decode(None)
+    except (av.error.FFmpegError, ValueError):
+      frames = []
+    for frame in frames:
+      frame.time_base = self._track.time_base  # which frames that the decoder held back lack
+    yield None, frames
+
+  def _copied(self, copy: av.AudioStream) -> Iterator[av.Packet]:
+    """Yields the packets as they are, apart from those that cannot be decoded."""
+    form, last = None, None
+    for packet, frames in self._decoded():
+      if packet is None or packet.dts is None:
         continue
-      packet.dts -= shift
+      # The track's header states one format only.
+      forms = {(frame.sample_rate, frame.layout.nb_channels) for frame in frames}
+      form = form or next(iter(forms), None)
+      if forms - {form}:
+        self.lost += 1
+        continue
+      if last is not None and packet.dts <= last:  # where recordings were joined
+        packet.dts = last + 1
       if packet.pts is not None:
-        packet.pts -= shift
+        packet.pts = max(packet.pts, packet.dts)
+      last = packet.dts
       packet.stream = copy
       yield packet
-  except av.error.FFmpegError:
-    return  # The reader of the frames reports the damage.
+
+  def _encoded(self, encoder: av.AudioStream, layout: str) -> Iterator[av.Packet]:
+    """Yields the packets that `encoder` makes."""
+    resampler = Resampler(48000, "fltp", layout)
+    for packet, frames in self._decoded():
+      try:
+        ready = [sound for frame in frames for sound in resampler.push(frame)]
+        ready += resampler.flush() if packet is None else []
+      except (av.error.FFmpegError, ValueError):
+        self.lost += 1
+        continue
+      for frame in ready:
+        yield from encoder.encode(frame)
+    yield from encoder.encode(None)
 
 
-def _encoded(
-  source: av.container.InputContainer,
-  track: av.AudioStream,
-  encoder: av.AudioStream,
-  origin: Fraction,
-) -> Iterator[av.Packet]:
-  """Yields the packets of a sound track as `encoder` makes them, `origin` earlier."""
+def _fits_mp4(track: av.AudioStream) -> bool:
+  """Returns whether FFmpeg begins an MP4 file with a copy of this sound track."""
   try:
-    for frame in source.decode(track):
-      if frame.pts is not None and frame.time_base is not None:
-        frame.pts -= round(origin / frame.time_base)
-      yield from encoder.encode(frame)
+    with av.open(io.BytesIO(), "w", format="mp4") as trial:
+      trial.add_stream_from_template(track)
+      trial.start_encoding()
+  except (av.error.FFmpegError, ValueError):
+    return False
+  return True
+
+
+def placed_packets(
+  container: av.container.InputContainer, stream: av.AudioStream, timeline: Timeline
+) -> Iterator[av.Packet]:
+  """Yields a stream's packets with the times of `timeline`, up to where the file is damaged."""
+  try:
+    for packet in read_packets(container):
+      yield from (one for one in timeline.place(packet) if one.stream.index == stream.index)
   except av.error.FFmpegError:
     pass  # The reader of the frames reports the damage.
-  yield from encoder.encode(None)
+  yield from (one for one in timeline.flush() if one.stream.index == stream.index)
 
 
 def open_container(path: Path) -> av.container.InputContainer:
@@ -446,26 +537,24 @@ def open_container(path: Path) -> av.container.InputContainer:
 
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-  """Returns the first video stream that is no cover picture, set to decode in several threads."""
-  for stream in container.streams.video:
-    if stream.disposition & Disposition.attached_pic:
-      continue
-    if stream.codec_context is None:
-      raise UserError(
-        f"{path}: FFmpeg has no decoder for its video stream. Convert the file to H.264 first."
-      )
+  """Returns the film among the video streams, set to decode in several threads."""
+  stream = film_of(container)
+  if stream is not None and stream.codec_context is not None:
     stream.thread_type = "AUTO"
     return stream
+  if stream is not None:
+    raise UserError(
+      f"{path}: FFmpeg has no decoder for its video stream. Convert the file to H.264 first."
+    )
   kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-  raise UserError(
-    f"{path}: no video stream, it holds {kinds} only. Use a file that has moving pictures."
-  )
+  holds = "its only picture is a cover" if container.streams.video else f"it holds {kinds} only"
+  raise UserError(f"{path}: no video stream, {holds}. Use a file that has moving pictures.")
 
 
 def _decode(
   container: av.container.InputContainer, stream: av.VideoStream, path: Path
 ) -> Iterator[av.VideoFrame]:
-  """Yields frames in the decoder's order.
+  """Yields frames in the decoder's order, with times on the axis of `Timeline`.
 
   Data before the first decodable frame are skipped, as in players, because a recording may begin
   between two key frames.
@@ -477,18 +566,33 @@ def _decode(
   stated = None
   if any(name in _STATED_DURATION for name in container.format.name.split(",")):
     stated = container.duration and container.duration / av.time_base
-  start = (container.start_time or 0) / av.time_base
+  timeline = Timeline(container, stream, sound_of(container))
+  # The end is that on the file's own clock: a piece of a longer recording does not begin at 0.
   frames, end, reason = 0, 0.0, None
-  broken: av.Packet | None = None
+  missing: int | None = None
+
+  def packets() -> Iterator[av.Packet]:
+    nonlocal reason, end, missing
+    corrupt = None
+    try:
+      # Packets of all streams are read, because only the longest stream reaches the stated end.
+      for packet in read_packets(container):
+        if packet.pts is not None and packet.time_base is not None:
+          end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        placed = timeline.place(packet)
+        if packet.is_corrupt and stated:
+          reason, corrupt = "the file ends in the middle of a packet", packet
+          break
+        yield from placed
+    except av.error.FFmpegError as error:
+      reason = f"FFmpeg says '{error.strerror}'"
+    yield from (packet for packet in timeline.flush() if packet is not corrupt)
+    if corrupt is not None and corrupt.stream.index == stream.index:
+      missing = corrupt.pts
+
   try:
-    # Packets of all streams are read, because only the longest stream reaches the stated end.
-    for packet in container.demux():
-      if packet.is_corrupt and stated:
-        reason, broken = "the file ends in the middle of a packet", packet
-        break
-      if packet.pts is not None and packet.time_base is not None:
-        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
-      if packet.stream_index != stream.index:
+    for packet in packets():
+      if packet.stream.index != stream.index:
         continue
       try:
         # Packets of a video stream give video frames, which the type stubs do not tell.
@@ -500,13 +604,11 @@ def _decode(
       for frame in decoded:
         frames += 1
         yield frame
-    if broken is not None:
-      # Frames are stored out of order. Those that are shown after the missing frame are left out.
-      missing = broken.pts if broken.stream_index == stream.index else None
-      for frame in stream.decode(None):
-        if missing is None or frame.pts is None or frame.pts < missing:
-          frames += 1
-          yield frame
+    # Frames are stored out of order. Those that are shown after a missing frame are left out.
+    for frame in stream.decode(None):
+      if missing is None or frame.pts is None or frame.pts < missing:
+        frames += 1
+        yield frame
   except av.error.FFmpegError as error:
     reason = f"FFmpeg says '{error.strerror}'"
   if not frames:
@@ -520,20 +622,22 @@ def _decode(
     raise DamagedVideo(path, frames, reason)
 
 
-def _rotation(frame: av.VideoFrame) -> int:
-  """Returns the rotation by which a frame is shown, in whole quarter turns: 0, 90, 180 or 270."""
-  return round(frame.rotation / 90) % 4 * 90
+def _orientation(frame: av.VideoFrame) -> tuple[bool, int]:
+  """Returns how a stored frame is shown: whether it is mirrored left to right, then turned.
 
-
-def origin_of(
-  container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
-) -> Fraction:
-  """Returns the file's first time stamp, rounded to ticks of the stream.
-
-  In recorded broadcasts it can be hours.
+  Returns:
+    Whether it is mirrored, and the angle in degrees, counter-clockwise: 0, 90, 180 or 270.
   """
-  start = Fraction(container.start_time or 0, av.time_base)
-  return round(start / _time_base(stream)) * _time_base(stream)
+  side_data = cast(Any, frame.side_data)  # The type stubs know one kind of it only.
+  if Type.DISPLAYMATRIX not in side_data:
+    return False, 0
+  # Columns and rows of the stored frame are mapped to (a x + c y, b x + d y).
+  matrix = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32)
+  a, b, _, c, d = matrix[:5].astype(float)
+  mirrored = bool(a * d < b * c)
+  if mirrored:
+    a, b = -a, -b
+  return mirrored, round(-math.degrees(math.atan2(b, a)) / 90) % 4 * 90
 
 
 def _time_base(stream: av.VideoStream | av.AudioStream) -> Fraction:

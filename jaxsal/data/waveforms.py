@@ -10,7 +10,13 @@ _FULL_SCALE = 256
 _INT16_SCALE = 32768
 
 
-def waveform(sound: np.ndarray | None, times: np.ndarray, fps: float, length: int) -> np.ndarray:
+def waveform(
+  sound: np.ndarray | None,
+  times: np.ndarray,
+  fps: float,
+  length: int,
+  target: float | None = None,
+) -> np.ndarray:
   """Returns the sound of a clip as SoundNet takes it.
 
   The excerpt lasts from half a frame before the clip's first frame to half a frame after its last
@@ -23,7 +29,9 @@ def waveform(sound: np.ndarray | None, times: np.ndarray, fps: float, length: in
     times: float [T], times of the clip's frames in seconds, in the order of the clip.
     fps: frames per second.
     length: number of samples that the network takes. A longer excerpt (at fewer than 10 frames per
-      second, for the networks of this package) is cut at both ends.
+      second, for the networks of this package, or where a variable rate is that low) is replaced by
+      `length` samples around the target frame.
+    target: time of the target frame in seconds; the middle of the clip by default.
 
   Returns:
     float32 [length] in [-256, 256].
@@ -33,8 +41,10 @@ def waveform(sound: np.ndarray | None, times: np.ndarray, fps: float, length: in
     return result
   first = round((float(np.min(times)) - 0.5 / fps) * SAMPLE_RATE)
   last = round((float(np.max(times)) + 0.5 / fps) * SAMPLE_RATE)
-  excess = max(0, last - first - length)
-  first, last = first + excess // 2, last - (excess - excess // 2)
+  if last - first > length:
+    middle = (first + last) / 2 if target is None else target * SAMPLE_RATE
+    first = round(middle - length / 2)
+    last = first + length
 
   begin, end = np.clip((first, last), 0, len(sound))
   excerpt = np.zeros(last - first, np.float32)

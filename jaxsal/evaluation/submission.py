@@ -19,6 +19,7 @@ from jaxsal.evaluation.systems import BATCH, ModelMaps, check_blur, finisher, st
 from jaxsal.models import SaliencyModel
 from jaxsal.pictures import to_grey
 from jaxsal.prediction import PredictOptions
+from jaxsal.prediction.predictor import check_finite
 
 
 def submit(
@@ -55,8 +56,8 @@ def submit(
     The path of `out`.
 
   Raises:
-    UserError: the data or the model are missing or do not fit, an option is out of range, or `out`
-      belongs to another run.
+    UserError: the data or the model are missing or do not fit, an option is out of range, `out`
+      belongs to another run, or the network gives values that are not finite.
   """
   options = (options or PredictOptions()).with_(**changes)
   check_blur(blur_video)
@@ -101,6 +102,8 @@ def _write_video(
   with contextlib.closing(maps.of_video(number, range(video.frames))) as predicted:
     for start in range(0, video.frames, BATCH):
       batch = list(itertools.islice(predicted, BATCH))
+      for i, saliency in enumerate(batch, start):
+        check_finite(saliency, f"{video.name}, frame {i}")
       for i, saliency in enumerate(np.asarray(finish(stack(batch)))[: len(batch)], start + 1):
         _, encoded = cv2.imencode(".png", to_grey(saliency))
         (folder / f"{i:0{digits}}.png").write_bytes(encoded.tobytes())

@@ -1,5 +1,6 @@
 """Saliency maps of a video of any length, written into a folder."""
 
+import array
 import collections
 import contextlib
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 from jaxsal import console, files
 from jaxsal.data import video as video_files
 from jaxsal.errors import UserError
-from jaxsal.prediction.predictor import Predictor
+from jaxsal.prediction.predictor import Predictor, check_finite, images_of
 from jaxsal.prediction.prefetch import prefetch
 from jaxsal.prediction.writers import MapArchive, MapImages, Overlay, PredictedFrame, Writer
 
@@ -82,7 +83,7 @@ def predict_file(
 
   Raises:
     UserError: the video cannot be read or is damaged, `out` is in the way, a region is not in the
-      video, or there is nothing to write.
+      video, there is nothing to write, or the network gives values that are not finite.
   """
   if maps not in ("png", "npz", "both", "none"):
     raise UserError(f"maps={maps!r} is unknown: use 'png', 'npz', 'both' or 'none'.")
@@ -161,28 +162,31 @@ def _predicted(
     with_images: whether to give the frames at their own size too.
   """
   size = info.height, info.width
-  times: collections.deque[Fraction] = collections.deque()  # of the frames that wait for their maps
+  waiting: collections.deque[Fraction] = collections.deque()  # times of frames without their maps
+  times = array.array("d")  # times of all frames, for the sound
 
-  def frames() -> Iterator[np.ndarray]:
+  def frames() -> Iterator[video_files.Frame]:
     resampling = predictor.network.resampling
     resized = video_files.read_timed_frames(info, predictor.size, resampling)
     for frame in damage.frames_before(resized):
-      times.append(frame.time)
-      yield frame.image
+      waiting.append(frame.time)
+      yield frame
 
   with contextlib.ExitStack() as stack:
     shown = None
     if with_images:
       again = _Damage().frames_before(video_files.read_timed_frames(info))
       shown = stack.enter_context(contextlib.closing(prefetch(again, depth=4)))
-    maps = predictor.maps(frames(), sound=predictor.hear(info), fps=float(info.fps))
+    images, sound = images_of(frames(), times), predictor.hear(info)
+    maps = predictor.maps(images, sound=sound, fps=float(info.fps), times=times)
     stack.enter_context(contextlib.closing(maps))
     for number, saliency in enumerate(maps, start=1):
+      check_finite(saliency, f"{info.path}, frame {number - 1}")
       gate = None
       if predictor.gates:
         saliency, gate = np.moveaxis(saliency, -1, 0)
       image = None if shown is None else next(shown).image
-      yield PredictedFrame(number, times.popleft(), saliency, gate, size, image)
+      yield PredictedFrame(number, waiting.popleft(), saliency, gate, size, image)
 
 
 class _Damage:

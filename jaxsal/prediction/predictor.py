@@ -3,24 +3,36 @@
 jax is imported where it is used, so that `import jaxsal` and `jaxsal --help` stay quick.
 """
 
+import array
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import (
+  Callable,
+  Container,
+  Generator,
+  Iterable,
+  Iterator,
+  MutableSequence,
+  Sequence,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from jaxsal import console, runtime
+from jaxsal.arrays import as_array
 from jaxsal.data import flow as optical_flow
 from jaxsal.data import inputs
 from jaxsal.data import video as video_files
+from jaxsal.data.rates import check_fps
 from jaxsal.data.sound import read_sound
 from jaxsal.data.transforms import resize
 from jaxsal.data.waveforms import waveform
-from jaxsal.data.windows import Padding, Target, windows
+from jaxsal.data.windows import Padding, Target, target_position, windows
 from jaxsal.errors import UserError
 from jaxsal.pictures import resize_map
 from jaxsal.prediction.options import PredictOptions
@@ -35,7 +47,7 @@ Arrays = dict[str, np.ndarray]  # inputs of a network by name, for one clip or a
 
 def predict(
   model: "SaliencyModel | str | Path",
-  video: str | Path | np.ndarray,
+  video: str | Path | video_files.VideoInfo | npt.ArrayLike,
   options: PredictOptions | None = None,
   **changes: Any,
 ) -> np.ndarray:
@@ -47,7 +59,7 @@ def predict(
     model: a network, a name in the table of weights, or the path of a model folder or of a
       training's workdir.
     video: path of a video, of an image or of a folder of numbered frames; or frames, RGB uint8
-      [n, H, W, 3], without sound.
+      [n, H, W, 3], without sound, as an array, a list of arrays or a tensor that NumPy can read.
     options: how to predict; the defaults of `PredictOptions` if None.
     **changes: values for single fields of the options, as in `blur=7`.
 
@@ -55,18 +67,20 @@ def predict(
     float32 [n, H, W] in [0, 1], at the video's own size.
 
   Raises:
-    UserError: the model, the video or an option cannot be used, or the video is damaged.
+    UserError: the model, the video or an option cannot be used, the video is damaged, or the
+      network gives values that are not finite.
   """
-  if isinstance(video, np.ndarray):
-    if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
+  if not isinstance(video, str | Path | video_files.VideoInfo):
+    images = as_array(video, "video")
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or not images.size:
       raise UserError(
-        f"video is {video.dtype} {list(video.shape)}: frames must be uint8 [n, height, width, 3], "
-        "RGB, at least one."
+        f"video is {images.dtype} {list(images.shape)}: frames must be uint8 [n, height, width, 3],"
+        " RGB, at least one."
       )
-    _, height, width, _ = video.shape
+    _, height, width, _ = images.shape
     predictor = Predictor(load_network(model).for_size(height, width), options, **changes)
     resampling = predictor.network.resampling
-    maps = predictor.maps(resize(frame, predictor.size, resampling) for frame in video)
+    maps = predictor.maps(resize(frame, predictor.size, resampling) for frame in images)
   else:
     source = inputs.find([video])
     if len(source) > 1 or (source[0].kind == "images" and len(source[0].files) > 1):
@@ -76,9 +90,15 @@ def predict(
     network = load_network(model)
     network = network.for_images() if source[0].kind == "images" else network
     predictor = Predictor(network.for_size(height, width), options, **changes)
-    frames = video_files.read_frames(info, predictor.size, predictor.network.resampling)
-    maps = predictor.maps(frames, sound=predictor.hear(info), fps=float(info.fps))
-  return np.stack([resize_map(saliency, (height, width)) for saliency in maps])
+    times = array.array("d")
+    shown = video_files.read_timed_frames(info, predictor.size, predictor.network.resampling)
+    frames, sound = images_of(shown, times), predictor.hear(info)
+    maps = predictor.maps(frames, sound=sound, fps=float(info.fps), times=times)
+  resized = []
+  for number, saliency in enumerate(maps):
+    check_finite(saliency, f"frame {number}")
+    resized.append(resize_map(saliency, (height, width)))
+  return np.stack(resized)
 
 
 class Predictor:
@@ -199,6 +219,7 @@ class Predictor:
     *,
     sound: np.ndarray | None = None,
     fps: float = 25.0,
+    times: Sequence[float] | None = None,
   ) -> Generator[np.ndarray, None, None]:
     """Yields one map per target frame, in order, as they become ready.
 
@@ -211,16 +232,31 @@ class Predictor:
       sound: samples from `jaxsal.data.sound.read_sound`, for an audio-visual network; None for
         silence. Other networks, and predictors with the option `mute`, ignore them.
       fps: frames per second, which place a frame in the sound.
+      times: seconds at which the frames are shown, which place them in the sound more exactly than
+        the rate if that varies or the sound begins before the film. It may grow while `frames` are
+        read (see `images_of`). By default, frame i is shown at i / fps.
 
     Yields:
       float32 [*size] in [0, 1]; with `gates` float32 [*size, 2], the map and P, the weight of
-      appearance.
+      appearance. A network that fails gives NaN, which `check_finite` refuses.
 
     Raises:
-      UserError: a batch does not fit in the device's memory.
+      UserError: `fps` is no frame rate, which is said at once; later, a batch does not fit in the
+        device's memory.
     """
+    check_fps(fps, "fps")
+    return self._maps(frames, targets, sound, fps, times)
+
+  def _maps(
+    self,
+    frames: Iterable[np.ndarray],
+    targets: Container[int] | None,
+    sound: np.ndarray | None,
+    fps: float,
+    times: Sequence[float] | None,
+  ) -> Generator[np.ndarray, None, None]:
     sound = None if self.options.mute else sound
-    hear = functools.partial(self._waveform, sound=sound, fps=fps)
+    hear = functools.partial(self._waveform, sound=sound, fps=fps, times=times)
     if self._sequences is not None:
       steps = prefetch(self._sequences.batches(frames, targets), depth=1)
       computed = self._computed(steps, self._sequences.begin())
@@ -241,19 +277,35 @@ class Predictor:
     return Predictor(network, self.options, gates=self.gates)
 
   def hear(self, video: video_files.VideoInfo) -> np.ndarray | None:
-    """Reads the sound of a video for `maps` if the network takes it; says so if there is none."""
+    """Reads the sound of a video for `maps` if the network takes it.
+
+    If there is none, or if it cannot be decoded, a line says so and the video counts as silent.
+    """
     if not self.needs_sound or self.options.mute:
       return None
-    sound = read_sound(video.path) if video.has_audio else None
+    try:
+      sound = read_sound(video.path) if video.has_audio else None
+    except UserError as error:
+      console.say(f"{error} Taken as silence")
+      return None
     if sound is None:
       console.say(f"{video.path}: no sound track, or an empty one: taken as silence")
     return sound
 
-  def _waveform(self, window: np.ndarray, *, sound: np.ndarray | None, fps: float) -> Arrays:
+  def _waveform(
+    self,
+    window: np.ndarray,
+    *,
+    sound: np.ndarray | None,
+    fps: float,
+    times: Sequence[float] | None,
+  ) -> Arrays:
     """Returns the waveform of a window, by name, for networks that take one."""
     if not self.needs_sound:
       return {}
-    return {"waveform": waveform(sound, window / fps, fps, self._samples)}
+    shown = window / fps if times is None else np.asarray([times[number] for number in window])
+    target = shown[target_position(self._length, self._target)]
+    return {"waveform": waveform(sound, shown, fps, self._samples, target)}
 
   def _batches(
     self,
@@ -314,6 +366,29 @@ class Predictor:
       if part is None:
         return
       yield part
+
+
+def check_finite(saliency: np.ndarray, where: str) -> None:
+  """Raises UserError if a map has values that are not finite, which would be shown as black.
+
+  Args:
+    saliency: the map, with or without a gate.
+    where: name of the frame, for the error.
+  """
+  if not np.isfinite(saliency).all():
+    raise UserError(
+      f"{where}: the map is not finite, because the network computes NaN or infinite values. Its "
+      "weights are damaged, or its training has diverged."
+    )
+
+
+def images_of(
+  frames: Iterable[video_files.Frame], times: MutableSequence[float]
+) -> Iterator[np.ndarray]:
+  """Yields the images of frames, each after its time has been appended to `times`."""
+  for frame in frames:
+    times.append(float(frame.time))
+    yield frame.image
 
 
 def load_network(model: "SaliencyModel | str | Path") -> "SaliencyModel":

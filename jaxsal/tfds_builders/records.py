@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxsal.data.rates import check_fps
+
 FILE_FORMAT = "array_record"  # random access, and readable without TensorFlow
 
 # A density can be more than half of a record. With these settings it is a third smaller than with
@@ -122,6 +124,7 @@ def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
 
   Raises:
     ValueError: a video has no frames, or a name appears twice.
+    UserError: a video has no frame rate.
   """
   rows, first, names = [], 0, set()
   for video in videos:
@@ -129,6 +132,7 @@ def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
       raise ValueError(f"Video {video.name!r} has {video.frames} frames; at least 1 is needed.")
     if video.name in names:
       raise ValueError(f"Two videos of a split are named {video.name!r}; names must be unique.")
+    check_fps(video.fps, f"Video {video.name!r}")
     names.add(video.name)
     rows.append({"name": video.name, "first": first, **dataclasses.asdict(video)})
     first += video.frames

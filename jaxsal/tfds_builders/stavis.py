@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxsal.console import say
 from jaxsal.data import naming, transforms
+from jaxsal.data.rates import check_fps
 from jaxsal.errors import UserError
 from jaxsal.tfds_builders import annotations, records, text, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
@@ -90,9 +91,9 @@ def read_fold(
   for place, line in read_lines(path, problems):
     try:
       name, frames, fps = line.split()
-      rows[name] = Row(int(frames), float(fps))
-    except ValueError:
-      problems.append(f'{place}: {line!r} must be "name frames fps"')
+      rows[name] = Row(int(frames), check_fps(float(fps), place))
+    except (ValueError, UserError):
+      problems.append(f'{place}: {line!r} must be "name frames fps", with fps above 0')
   return rows
 
 

@@ -228,7 +228,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
         if validation_due:
           scores = validate(state)
           log.write(step, "validation", scores)
-          is_best = best is None or scores["nss"] > best["scores"]["nss"]
+          is_best = best is None or _better(scores["nss"], best["scores"]["nss"])
           if is_best:
             best = {"step": step, "scores": scores}
             save_model(state, step, scores)
@@ -353,6 +353,11 @@ def _too_large(config: ConfigDict) -> str:
 def _average(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:
   """Returns the mean of each scalar over several steps."""
   return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def _better(score: float, best: float) -> bool:
+  """Returns whether a score is above the best one so far; any score is above NaN."""
+  return score > best or (math.isnan(best) and not math.isnan(score))
 
 
 def _check_finite(rows: list[dict[str, np.ndarray]], step: int, good: int | None) -> None:

@@ -168,3 +168,20 @@ def test_silence_and_few_frames_a_second():
   sound = np.full(20 * SAMPLE_RATE, 16384, np.int16)
   actual = waveform(sound, np.arange(32) / 5, 5, LENGTH)
   np.testing.assert_allclose(actual, 128 * np.hanning(LENGTH), atol=1e-4)
+
+
+def test_few_frames_a_second_are_heard_around_the_target():
+  sound = np.zeros(40 * SAMPLE_RATE, np.int16)
+  sound[20 * SAMPLE_RATE : 21 * SAMPLE_RATE] = 16384
+  times = np.arange(32)
+
+  def loud(target):
+    return waveform(sound, times, 1, LENGTH, target).max()
+
+  assert loud(20.5) == pytest.approx(128, rel=0.01)
+  assert 0 < loud(19.5) < 128
+  assert loud(15) == loud(26) == loud(None) == 0
+  # Shorter excerpts end with the clip, wherever the target is.
+  np.testing.assert_array_equal(
+    waveform(sound, 20 + times / 25, 25, LENGTH, 20.0), waveform(sound, 20 + times / 25, 25, LENGTH)
+  )

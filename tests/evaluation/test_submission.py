@@ -1,6 +1,7 @@
 """Tests the folders and images that a benchmark takes."""
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from movement import Movement
@@ -119,3 +120,12 @@ def test_the_command(finished, data_dir, tmp_path, capsys, monkeypatch):
   assert tree(tmp_path / "out") == tree(finished)
   assert cli.main([*command, "--split=tset", f"--out={tmp_path / 'out'}"]) == 2
   assert "'tset' is not in" in capsys.readouterr().err
+
+
+def test_a_network_that_gives_nan_is_an_error(data_dir, tmp_path, split):
+  model = Movement()
+  model.factor[...] = jnp.asarray(jnp.nan)
+  message = f"{split.videos[0].name}, frame 0: the map is not finite, because the network computes"
+  with pytest.raises(UserError, match=message):
+    run(tmp_path / "out", data_dir, model)
+  assert not list((tmp_path / "out").iterdir())

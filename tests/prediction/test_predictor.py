@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from jaxsal import models
@@ -287,6 +288,72 @@ def test_frames_are_closed_when_the_caller_stops_early(predictor):
 def test_bad_arguments(call, message):
   with pytest.raises(UserError, match=message):
     call()
+
+
+@pytest.mark.parametrize("fps", [0, -25.0, np.nan, np.inf])
+def test_a_frame_rate_that_is_none_is_refused_at_once(predictor, fps):
+  with pytest.raises(
+    UserError, match=r"^fps: \S+ frames per second is no frame rate; .*above 0\.$"
+  ):
+    predictor.maps(clips.moving_square(2, *SIZE), fps=fps)
+
+
+@pytest.mark.parametrize(
+  "convert",
+  [list, lambda x: x.tolist(), torch.from_numpy, jnp.asarray, lambda x: tuple(map(jnp.asarray, x))],
+  ids=["list of arrays", "numbers", "torch", "jax", "tuple of jax arrays"],
+)
+def test_frames_in_lists_and_tensors(convert):
+  video = clips.moving_square(3, *SIZE)
+  frames = convert(video)
+  if isinstance(frames, list) and not isinstance(frames[0], np.ndarray):
+    with pytest.raises(UserError, match=r"video is int64 \[3, 16, 24, 3\]: frames must be uint8"):
+      predict(Weighted(), frames)
+  else:
+    np.testing.assert_array_equal(predict(Weighted(), frames), predict(Weighted(), video))
+
+
+@pytest.mark.parametrize(
+  ("video", "message"),
+  [
+    (iter(np.zeros((2, 8, 8, 3), np.uint8)), "video is a .*iterator: give an array, or a list of"),
+    ((image for image in []), "video is a generator: give an array, or a list of what it yields"),
+    (["a.mp4", "b.mp4"], r"video is <U5 \[2\]: frames must be uint8"),
+    ([np.zeros((8, 8, 3)), np.zeros((8, 9, 3))], "video is a list that NumPy cannot read"),
+    (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"video is uint8 \[2, 3, 8, 8\]: frames must be"),
+    (torch.zeros(2, 8, 8, 3, requires_grad=True), "video is a Tensor that NumPy cannot read"),
+    (None, r"video is object \[\]: frames must be"),
+    (np.zeros((2, 0, 8, 3), np.uint8), r"video is uint8 \[2, 0, 8, 3\]: frames must be"),
+  ],
+)
+def test_what_is_no_video_gets_one_sentence(video, message):
+  with pytest.raises(UserError, match=rf"^{message}.*\.$"):
+    predict(Weighted(), video)
+
+
+class Failing(Weighted):
+  """A map that is not finite if most of the clip is bright."""
+
+  def __init__(self, value):
+    super().__init__()
+    self.value = value
+
+  def __call__(self, frames):
+    maps = super().__call__(frames)
+    return jnp.where(frames.mean((1, 2, 3, 4))[:, None, None] > 0.5, self.value, maps)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_maps_that_are_not_finite_are_an_error(tmp_path, value):
+  images = np.zeros((14, *SIZE, 3), np.uint8)
+  images[10:] = 255
+  message = "frame 12: the map is not finite, because the network computes NaN or infinite values"
+  with pytest.raises(UserError, match=f"^{message}"):
+    predict(Failing(value), images)
+  clip = clips.write_clip(tmp_path / "bright.mp4", images)
+  with pytest.raises(UserError, match=rf"^{clip}, {message}"):
+    predict_file(Predictor(Failing(value)), clip, tmp_path / "out", maps="both")
+  assert not [path for path in tmp_path.iterdir() if path != clip]
 
 
 def test_maps_are_resized_within_bounds():

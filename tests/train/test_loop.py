@@ -196,6 +196,32 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir, monkeypatch
   models.load(tmp_path / "nan")
 
 
+def test_a_validation_that_is_nan_does_not_stay_the_best(tmp_path, data_dir, monkeypatch):
+  means, validations = loop.means, []
+
+  def first_is_nan(totals):
+    validations.append(means(totals))
+    return dict.fromkeys(means(totals), np.nan) if len(validations) == 1 else means(totals)
+
+  monkeypatch.setattr(loop, "means", first_is_nan)
+  workdir = tmp_path / "run"
+  summary = loop.train(make_config(data_dir, eval__every=1, checkpoint__every=1, steps=2), workdir)
+  assert len(validations) == 2 and summary["step"] == 2
+  origin = json.loads((workdir / "model" / "model.json").read_text())["origin"]
+  assert origin["step"] == 2 and np.isfinite(origin["validation"]["nss"])
+
+
+@pytest.mark.parametrize(
+  ("score", "best", "better"),
+  [
+    *[(1, 2, False), (2, 1, True), (1, 1, False), (1, np.nan, True), (np.nan, 1, False)],
+    *[(np.nan, np.nan, False), (-1, np.nan, True)],
+  ],
+)
+def test_which_score_is_better(score, best, better):
+  assert loop._better(score, best) == better
+
+
 def test_a_step_too_large_for_the_devices(tmp_path, data_dir, monkeypatch):
   def step(state, batch):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")

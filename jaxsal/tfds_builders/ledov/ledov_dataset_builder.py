@@ -173,7 +173,9 @@ def _read_record(path: pathlib.Path) -> _Record:
   if lacking:
     raise UserError(f"{path}: Data has no {', '.join(lacking)}.")
   frames, fps, size, fixations = (np.asarray(data[name], np.float64) for name in fields)
-  if frames.size != 1 or fps.size != 1 or size.size != 2 or not (frames >= 1 and fps > 0):
+  if (
+    frames.size != 1 or fps.size != 1 or size.size != 2 or not (frames >= 1 and 0 < fps < math.inf)
+  ):
     raise UserError(
       f"{path}: Data must have one number of frames, one frame rate, and a width and height, all"
       f" positive; it has {frames}, {fps}, {size}."

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxsal.data import naming, video
+from jaxsal.data.rates import check_fps
 from jaxsal.errors import UserError
 from jaxsal.tfds_builders import gaze, video_builder
 from jaxsal.tfds_builders.annotations import Frame, Recording
@@ -144,6 +145,7 @@ def _probe(path: pathlib.Path, problems: list[str]) -> tables.Video | None:
   """Probes a video; returns None if it cannot be read."""
   try:
     info = video.probe(path)
+    check_fps(info.fps, str(path))
     return tables.Video(info, video.count_frames(info))
   except UserError as error:
     problems.append(f"{path.stem}: {error}")
