@@ -155,6 +155,7 @@ def probe_frames(files: Sequence[Path], fps: float | Fraction = 25) -> VideoInfo
     width=width,
     has_audio=False,
     rotation=0,
+    mirrored=False,
     duration=float(len(files) / fps),
     time_base=1 / fps,
     pixel_aspect=Fraction(1),

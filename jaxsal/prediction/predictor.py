@@ -82,7 +82,7 @@ def predict(
     resampling = predictor.network.resampling
     maps = predictor.maps(resize(frame, predictor.size, resampling) for frame in images)
   else:
-    source = inputs.find([video])
+    source = inputs.find([video.path if isinstance(video, video_files.VideoInfo) else video])
     if len(source) > 1 or (source[0].kind == "images" and len(source[0].files) > 1):
       raise UserError(f"{video}: several videos or images. Predict them one by one.")
     info = source[0].probe()  # a bad file is found before the network is compiled
