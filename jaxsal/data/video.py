@@ -342,7 +342,7 @@ class VideoWriter:
     )
     frame.pts = round(time / self._time_base)
     frame.time_base = self._time_base
-    self._output.mux(self._stream.encode(frame))
+    self._mux(self._stream.encode(frame))
     self._write_sound(until=time)
 
   def __enter__(self) -> Self:
@@ -356,7 +356,7 @@ class VideoWriter:
   ) -> None:
     try:
       if error is None:
-        self._output.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
         self._write_sound(until=None)
       self._output.close()
       if error is None:
@@ -373,11 +373,19 @@ class VideoWriter:
     while self._sound is not None and (packet := self._next_sound) is not None:
       if until is not None and packet.dts is not None and packet.dts * packet.time_base > until:
         return
+      self._mux([packet])
+      self._next_sound = self._sound.next()
+
+  def _mux(self, packets: list[av.Packet]) -> None:
+    for packet in packets:
       try:
         self._output.mux(packet)
       except (av.error.InvalidDataError, av.error.ArgumentError):
+        # The muxer writes in the order of the times, so this may be a packet of sound that it took
+        # before. Those of the film are the encoder's and in order.
+        if self._sound is None:
+          raise
         self._sound.lost += 1
-      self._next_sound = self._sound.next()
 
 
 class _Sound:

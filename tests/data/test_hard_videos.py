@@ -778,3 +778,30 @@ def test_a_sound_track_in_an_unknown_format(tmp_path, capsys):
   assert "without the sound" in capsys.readouterr().out
   assert not probe(result).has_audio
   assert len(times_of(result)) == 25
+
+
+@pytest.mark.parametrize("wrong", [{"dts": 0, "pts": 0}, {"pts": -(10**6)}])
+def test_packets_of_sound_that_the_muxer_refuses(tmp_path, capsys, monkeypatch, wrong):
+  packets_of = video._Sound._copied
+
+  def copied(self, track):
+    for number, packet in enumerate(packets_of(self, track)):
+      if number in (20, 30):
+        packet.dts, packet.pts = wrong.get("dts", packet.dts), wrong["pts"]
+      yield packet
+
+  monkeypatch.setattr(video._Sound, "_copied", copied)
+  path = write(tmp_path / "a.mp4", clicks=[3, 22])
+  result = copy(path, tmp_path / "copy.mp4")
+  assert "2 of 48 packets of the sound (aac" in capsys.readouterr().out
+  assert len(times_of(result)) == 25
+  np.testing.assert_allclose(onsets(read_sound(result)), onsets(read_sound(path)), atol=0.01)
+
+
+def test_errors_of_the_film_are_not_taken_for_the_sounds(tmp_path):
+  path = write(tmp_path / "a.mp4", sound=None)
+  with pytest.raises(av.error.FFmpegError), VideoWriter(tmp_path / "copy.mp4", path) as writer:
+    broken = av.Packet(b"none")
+    broken.stream, broken.pts, broken.dts = writer._stream, -5, 5
+    writer._mux([broken])
+  assert not (tmp_path / "copy.mp4").exists()
