@@ -387,9 +387,11 @@ def _load(
   }
   if samples:
     video = window.video
-    times = (np.asarray(window.records) - video.first) / video.fps
-    target_time = (window.target - video.first) / video.fps
-    row["waveform"] = waveform(read_sound(video), times, video.fps, samples, target_time)
+    numbers = np.asarray([*window.records, window.target]) - video.first
+    *times, target_time = video.seconds(numbers)
+    row["waveform"] = waveform(
+      read_sound(video), np.asarray(times), video.fps, samples, target_time
+    )
   if flow:
     if "flow" in target:
       image = transforms.decode_frame(target["flow"], window.split.where(window.target))

@@ -32,6 +32,8 @@ class Video:
     frames: number of frames.
     height, width: size of the stored frames, in pixels; fixations are in these pixels.
     fps: frames per second.
+    times: seconds at which the frames are shown, on the axis of the sound; None if frame i is shown
+      at i / fps.
     listed: numbers of the frames that are scored, ascending, if the split is a list of frames;
       otherwise None.
   """
@@ -42,12 +44,17 @@ class Video:
   height: int
   width: int
   fps: float
+  times: tuple[float, ...] | None = None
   listed: tuple[int, ...] | None = None
 
   @property
   def targets(self) -> Sequence[int]:
     """Numbers of the frames that are predicted and scored. Windows may contain all frames."""
     return range(self.frames) if self.listed is None else self.listed
+
+  def seconds(self, frames: np.ndarray) -> np.ndarray:
+    """Returns the times at which frames are shown, by their numbers."""
+    return frames / self.fps if self.times is None else np.asarray(self.times)[frames]
 
 
 def target_records(videos: Collection[Video]) -> np.ndarray:
@@ -99,7 +106,7 @@ class Split:
         f"{self.dataset} in {self._directory} has no table of videos for {name!r}: it was not"
         f" written by one of this project's builders, {', '.join(DATASETS)}."
       )
-    stored_videos = tuple(Video(**row) for row in videos[self.stored])
+    stored_videos = tuple(map(_video, videos[self.stored]))
     for video in stored_videos:
       check_fps(video.fps, f"{self._directory}, video {video.name!r}")
     missing = [path for path in builder.info.splits[self.stored].filepaths if not path.exists()]
@@ -182,6 +189,12 @@ class Split:
     """Names the split, or one of its records, for errors."""
     split = f"split {self.name!r} of {self.dataset}"
     return split if record is None else f"record {record} of {split}"
+
+
+def _video(row: dict[str, Any]) -> Video:
+  """Makes a video from its row in the metadata, where tuples have become lists."""
+  video = Video(**row)
+  return video if video.times is None else dataclasses.replace(video, times=tuple(video.times))
 
 
 def _image(record: bytes) -> bytes:

@@ -125,7 +125,9 @@ class ModelMaps:
     sound = None
     if self._predictor.needs_sound and not self._options.mute:
       sound = self._split.sound(video)
-    return self._predictor.maps(decoded, frozenset(frames), sound=sound, fps=video.fps)
+    return self._predictor.maps(
+      decoded, frozenset(frames), sound=sound, fps=video.fps, times=video.times
+    )
 
 
 class FolderMaps:

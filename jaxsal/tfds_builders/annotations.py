@@ -60,6 +60,8 @@ class Frame(NamedTuple):
     density_png: bytes of the density's file; None if that is not a PNG.
     fixations: float32 [n, 2], (x, y) in pixels.
     gaze: float32 [n, 3], (x, y, observer); empty if it is not known.
+    time: seconds from the start of the video's file at which the frame is shown; None if only the
+      frame rate is known.
   """
 
   image: np.ndarray
@@ -68,6 +70,7 @@ class Frame(NamedTuple):
   density_png: bytes | None
   fixations: np.ndarray
   gaze: np.ndarray
+  time: float | None = None
 
 
 def find(

@@ -35,6 +35,8 @@ class Video:
     frames: number of stored frames.
     height, width: size of the stored frames, in pixels.
     fps: frames per second of the stored frames.
+    times: seconds at which the frames are shown, on the axis of the sound; None if frame i is shown
+      at i / fps.
   """
 
   name: str
@@ -42,6 +44,7 @@ class Video:
   height: int
   width: int
   fps: float
+  times: list[float] | None = None
 
 
 def features(
@@ -119,7 +122,8 @@ def sound_feature() -> tfds.features.Tensor:
 def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
   """Returns the rows of `metadata["videos"][split]`, in the order of the stored videos.
 
-  A row has the fields of `Video` and `first`, the number of the video's first record in its split.
+  A row has the fields of `Video`, without `times` if that is None, and `first`, the number of the
+  video's first record in its split.
   Frame i of the video is record `first + i`.
 
   Raises:
@@ -134,7 +138,10 @@ def videos_table(videos: Iterable[Video]) -> list[dict[str, Any]]:
       raise ValueError(f"Two videos of a split are named {video.name!r}; names must be unique.")
     check_fps(video.fps, f"Video {video.name!r}")
     names.add(video.name)
-    rows.append({"name": video.name, "first": first, **dataclasses.asdict(video)})
+    row = {"name": video.name, "first": first, **dataclasses.asdict(video)}
+    if video.times is None:
+      del row["times"]
+    rows.append(row)
     first += video.frames
   return rows
 

@@ -231,7 +231,9 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         + "\nAdd or mend these parts, or build the rest with `jaxsal prepare --skip-bad`."
       )
 
-  def _generate_examples(self, recording: Recording, number: int) -> Iterator[dict[str, Any]]:
+  def _generate_examples(
+    self, recording: Recording, number: int, times: list[float] | None = None
+  ) -> Iterator[dict[str, Any]]:
     """Yields the records of a video, in order.
 
     Args:
@@ -239,11 +241,14 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       number: number of the video among those of its split that were found. It differs from the row
         in the table of videos if an earlier video is damaged, because shards are written
         independently of one another.
+      times: receives the seconds at which the frames are shown, where they are known.
     """
     size, quality = self.size_config.size, self.size_config.jpeg_quality
     silence = np.zeros(0, np.int16)
     sound = read_sound(recording.sound) if recording.sound else None
     for index, (frame, motion) in enumerate(self._with_motion(self._frames(recording))):
+      if times is not None and frame.time is not None:
+        times.append(frame.time)
       native = frame.image.shape[:2]
       scale = np.divide(size or native, native)[::-1]
       extra = {}
@@ -312,14 +317,20 @@ class VideoBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Reads a video whole; see `shards.ShardWriter`."""
     features = self.info.features
     assert isinstance(features, tfds.features.FeaturesDict)
-    examples = self._generate_examples(recording, number)
+    times: list[float] = []
+    examples = self._generate_examples(recording, number, times)
     first = next(examples)
     serialized = [features.serialize_example(e) for e in itertools.chain([first], examples)]
     height, width = self.size_config.size or annotations.size_of(first["image"])
     silent = self.SOUND and not first["audio"].size
     return shards.StoredVideo(
       video=records.Video(
-        name=recording.name, frames=len(serialized), height=height, width=width, fps=recording.fps
+        name=recording.name,
+        frames=len(serialized),
+        height=height,
+        width=width,
+        fps=recording.fps,
+        times=None if silent or not self.SOUND else _irregular(times, recording.fps),
       ),
       records=serialized,
       note="no sound, taken as silence" if silent else "",
@@ -353,6 +364,14 @@ class FolderBuilder(VideoBuilder, skip_registration=True):
 def instructions(builder: tfds.core.DatasetBuilder | type[tfds.core.DatasetBuilder]) -> str:
   """Returns a builder's instructions for the download on one line; empty if it needs none."""
   return " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+
+
+def _irregular(times: Sequence[float], fps: float) -> list[float] | None:
+  """Returns the times of frames, or None if they are the rate's to half a frame."""
+  regular = np.arange(len(times)) / fps
+  if np.all(np.abs(np.asarray(times) - regular) <= 0.5 / fps):
+    return None
+  return [round(time, 4) for time in times]
 
 
 def _encode_frame(frame: annotations.Frame, size: tuple[int, int] | None, quality: int) -> bytes:

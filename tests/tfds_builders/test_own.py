@@ -5,6 +5,7 @@ import pathlib
 import runpy
 
 import clips
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from trees import annotated, own
@@ -12,7 +13,9 @@ from trees import annotated, own
 from jaxsal import cli
 from jaxsal.data import pipeline, sources, transforms
 from jaxsal.errors import UserError
-from jaxsal.evaluation import bounds
+from jaxsal.evaluation import bounds, systems
+from jaxsal.models import AudioVisualModel, SaliencyConfig
+from jaxsal.prediction import PredictOptions
 from jaxsal.tfds_builders.build import prepare
 from jaxsal.train import loop
 
@@ -328,3 +331,73 @@ def test_without_a_folder(tmp_path):
     prepare("own", tmp_path)
   with pytest.raises(UserError, match=r"holds no video of own\. Make a folder with your videos"):
     prepare("own", tmp_path, tmp_path)
+
+
+CASES = pathlib.Path(__file__).parents[1] / "cases"
+
+
+def test_videos_with_other_streams_jumping_clocks_and_broken_sound(tmp_path):
+  frames = {
+    "timecode.mov": 25,
+    "sound_first.mp4": 25,
+    "thumbnail_first.mkv": 25,
+    "mp3_8_kHz.avi": 25,
+    "second_piece.mkv": 50,
+  }
+  (tmp_path / "videos").mkdir()
+  lines = ["video,observer,time,x,y"]
+  for name in frames:
+    (tmp_path / "videos" / name).write_bytes((CASES / name).read_bytes())
+    lines += [f"{pathlib.Path(name).stem},anna,{0.01 + number / 25},9,9" for number in range(25)]
+  (tmp_path / "gaze.csv").write_text("\n".join(lines) + "\n")
+  prepare("own", tmp_path / "data", tmp_path, skip_bad=True)
+  splits = [sources.open_split("own", name, tmp_path / "data") for name in ("train", "validation")]
+  stored = {video.name: video.frames for split in splits for video in split.videos}
+  assert stored == {pathlib.Path(name).stem: count for name, count in frames.items()}
+
+
+class Loud(AudioVisualModel):
+  """A map that is the loudness of the clip."""
+
+  def __init__(self):
+    self.config = SaliencyConfig(length=8, size=(16, 32), mean=(0, 0, 0), std=(1, 1, 1))
+
+  def __call__(self, frames, waveform):
+    return 0 * frames[:, 0].mean(-1) + jnp.abs(waveform).max(-1)[:, None, None] / 256
+
+
+def test_frames_of_a_variable_rate_keep_their_moment_in_the_sound(tmp_path):
+  (tmp_path / "videos").mkdir()
+  for name in ("vfr", "vfr_control"):
+    (tmp_path / "videos" / f"{name}.mkv").write_bytes((CASES / f"{name}.mkv").read_bytes())
+  lines = [f"vfr,anna,{second + 0.01},9,9" for second in range(10)]
+  lines += [f"vfr,anna,{10.01 + number / 25},9,9" for number in range(25)]
+  lines += [f"vfr_control,anna,{0.01 + number / 25},9,9" for number in range(25)]
+  (tmp_path / "gaze.csv").write_text("\n".join(["video,observer,time,x,y", *lines]) + "\n")
+  (tmp_path / "splits.csv").write_text("video,split\nvfr,train\nvfr_control,validation\n")
+  prepare("own", tmp_path / "data", tmp_path)
+  control = sources.open_split("own", "validation", tmp_path / "data").videos[0]
+  assert control.times is None
+  split = sources.open_split("own", "train", tmp_path / "data")
+  (video,) = split.videos
+  expected = np.concatenate([np.arange(10), 10 + np.arange(25) / 25])
+  np.testing.assert_allclose(video.times, expected, atol=0.01)
+  np.testing.assert_allclose(video.seconds(np.arange(35)), expected, atol=0.01)
+  batches = pipeline.eval_batches(
+    split,
+    length=8,
+    size=(16, 32),
+    target="last",
+    padding="repeat",
+    batch_size=5,
+    samples=8 * 2205,
+  )
+  loudness = np.concatenate([np.abs(batch["waveform"]).max(-1) for batch in batches])
+  assert (loudness[10:] > 5).all()
+  assert (loudness[:9] < 1).all()
+
+  system = systems.ModelMaps(Loud(), split, PredictOptions())
+  system.compile()
+  loudness = np.stack(list(system.of_video(0, range(35)))).max((1, 2))
+  assert (loudness[10:] > 0.02).all()
+  assert (loudness[:9] < 1e-3).all()

@@ -132,13 +132,14 @@ class Builder(video_builder.VideoBuilder):
     frames = video.read_timed_frames(recording.images)
     for index, (frame, following) in enumerate(itertools.pairwise(itertools.chain(frames, [None]))):
       assert frame is not None
+      start = float(frame.time)
       shown = index, index + 1
       if not recording.by_frame:
-        start = float(frame.time)
         shown = start, float(following.time) if following else start + 1 / recording.fps
       first, last = np.searchsorted(samples[:, 0], shown)
       points = _first_of_each(samples[first:last, 1:])
-      yield gaze.annotate(frame.image, points, gaze.DHF1K_SIGMA * frame.image.shape[1])
+      sigma = gaze.DHF1K_SIGMA * frame.image.shape[1]
+      yield gaze.annotate(frame.image, points, sigma)._replace(time=start)
 
 
 def _probe(path: pathlib.Path, problems: list[str]) -> tables.Video | None:

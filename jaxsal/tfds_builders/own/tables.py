@@ -222,7 +222,8 @@ def _check_places(where: str, points: np.ndarray, info: VideoInfo) -> None:
 
 def _check_times(where: str, times: np.ndarray, video: Video) -> None:
   """Raises UserError unless the times can be seconds from the start of the video."""
-  seconds = float(video.frames / video.info.fps)
+  # If the frame rate varies, the stated one may be that of the quickest part.
+  seconds = max(float(video.frames / video.info.fps), video.info.duration or 0)
   during = (times >= 0) & (times < seconds)
   if 2 * during.sum() < len(times):
     raise UserError(
