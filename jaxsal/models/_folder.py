@@ -1,12 +1,15 @@
 """Model folders: weights in safetensors, and a JSON file that rebuilds the network.
 
-    model.json           name, configuration (preprocessing included), origin
+    model.json           name, configuration (preprocessing included), origin, digests
     model.safetensors    parameters and BatchNorm statistics by dotted name
 
-Loading a folder executes nothing that is in it: there is no pickle.
+Loading a folder executes nothing that is in it: there is no pickle. The SHA-256 of both files is in
+model.json, so that a flipped bit is noticed; folders from older versions have no digests and are
+loaded unchecked.
 """
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -21,10 +24,17 @@ from jaxsal import files
 from jaxsal.errors import UserError
 from jaxsal.models import _registry
 from jaxsal.models._base import BaseNetwork
-from jaxsal.models._weights import SavedModel, TakesWeights, arrays, set_arrays
+from jaxsal.models._weights import (
+  SavedModel,
+  TakesWeights,
+  arrays,
+  check_arrays,
+  set_arrays,
+)
 
 CONFIG, WEIGHTS = "model.json", "model.safetensors"
 _FORMAT = 1
+_KEYS = {"format", "model", "config", "origin", "jaxsal", "sha256"}
 
 
 def save(
@@ -54,6 +64,7 @@ def save(
   _check_replaceable(pathlib.Path(folder))
   with files.replacing_folder(folder) as temporary:
     safetensors.numpy.save_file(arrays(model), temporary / WEIGHTS)
+    description["sha256"] = _digests(temporary, description)
     (temporary / CONFIG).write_text(json.dumps(description, indent=2) + "\n")
   return pathlib.Path(folder)
 
@@ -123,7 +134,42 @@ def _read(path: str | pathlib.Path) -> SavedModel:
   except TypeError as e:
     raise UserError(f"{folder / CONFIG} does not fit this jaxsal's {name} ({e}).") from e
   weights = _read_weights(folder / WEIGHTS)
-  return SavedModel(folder / WEIGHTS, name, row.network, config, weights)
+  saved = SavedModel(folder / WEIGHTS, name, row.network, config, weights)
+  if "sha256" in description:
+    _check_digests(saved, description)
+  return saved
+
+
+def _check_digests(saved: SavedModel, description: dict[str, Any]) -> None:
+  """Raises UserError if one of the two files differs from its digest."""
+  folder = saved.file.parent
+  stated, actual = description["sha256"], _digests(folder, description)
+  if stated == actual:
+    return
+  # A network that cannot be made, or weights of another one, are best described by what is wrong.
+  # A damaged configuration may fail with any error.
+  try:
+    network = nnx.eval_shape(lambda: _registry.build(saved.name, saved.config))
+    check_arrays(network, saved.weights, source=str(saved.file))
+  except UserError:
+    raise
+  except Exception:
+    pass
+  same = isinstance(stated, dict) and stated.get(WEIGHTS) == actual[WEIGHTS]
+  damaged = folder / (CONFIG if same else WEIGHTS)
+  raise UserError(
+    f"{damaged} is damaged, because it differs from its SHA-256: write the model folder again. If "
+    f"you have edited it, remove the entry sha256 from {CONFIG}."
+  )
+
+
+def _digests(folder: pathlib.Path, description: dict[str, Any]) -> dict[str, str]:
+  """Returns the SHA-256 of the weights' file and, whatever its layout, of a description."""
+  content = {key: value for key, value in description.items() if key != "sha256"}
+  with (folder / WEIGHTS).open("rb") as file:
+    weights = hashlib.file_digest(file, "sha256").hexdigest()
+  config = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+  return {WEIGHTS: weights, CONFIG: config}
 
 
 def _describe(folder: pathlib.Path) -> dict[str, Any]:
@@ -132,6 +178,8 @@ def _describe(folder: pathlib.Path) -> dict[str, Any]:
     description = json.loads((folder / CONFIG).read_text())
     if not {"format", "model", "config"} <= dict(description).keys():
       raise ValueError("format, model or config is missing")
+    if description["format"] == _FORMAT and (unknown := description.keys() - _KEYS):
+      raise ValueError(f"{min(unknown)!r} is unknown")
   except (ValueError, TypeError) as e:
     raise UserError(f"{folder / CONFIG} is damaged ({e}): write the model folder again.") from e
   if description["format"] != _FORMAT:

@@ -63,8 +63,18 @@ def set_arrays(model: nnx.Module, weights: Mapping[str, np.ndarray], source: str
     source: name of the arrays' origin, for the error.
 
   Raises:
-    UserError: the arrays do not fit; the error lists all that are missing, unknown or different,
-      and the module is unchanged.
+    UserError: the arrays do not fit (see `check_arrays`), and the module is unchanged.
+  """
+  check_arrays(model, weights, source)
+  for name, variable in variables(model).items():
+    variable.set_value(jax.device_put(weights[name]))
+
+
+def check_arrays(model: nnx.Module, weights: Mapping[str, np.ndarray], source: str) -> None:
+  """Raises UserError if arrays do not fit a module.
+
+  The error lists all that are missing, unknown or different. The arguments are those of
+  `set_arrays`.
   """
   wanted = variables(model)
   problems = [f"missing: {name}" for name in wanted.keys() - weights.keys()]
@@ -78,8 +88,6 @@ def set_arrays(model: nnx.Module, weights: Mapping[str, np.ndarray], source: str
   if problems:
     lines = "\n  ".join(sorted(problems))
     raise UserError(f"{source} does not fit {type(model).__name__}:\n  {lines}")
-  for name, variable in wanted.items():
-    variable.set_value(jax.device_put(weights[name]))
 
 
 def weights_sha256(model: nnx.Module) -> str:

@@ -1,5 +1,13 @@
-"""Saves and restores checkpoints of a training: state, position in the data, metadata."""
+"""Saves and restores checkpoints of a training: state, position in the data, metadata.
 
+A checkpoint is a folder with a file `sha256.json`, the digests of its other files. They are written
+before the folder gets its name, so that a complete checkpoint always has them. Two files of Orbax
+at the top of the folder have none: it completes them later, and restores nothing from them.
+Checkpoints of older versions of jaxsal, which have no digests, are restored unchecked.
+"""
+
+import hashlib
+import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -10,6 +18,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxsal.console import say
 from jaxsal.errors import UserError
 from jaxsal.train.state import TrainState
+
+_DIGESTS = "sha256.json"
 
 
 class Restored(NamedTuple):
@@ -43,8 +53,10 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.LatestN(keep),
       cleanup_tmp_directories=True,  # left by a run that was killed
+      async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
     )
     self._folder = folder.absolute()
+    self._saving = 0
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
   @staticmethod
@@ -66,14 +78,16 @@ class Checkpoints:
       data=ocp.args.JsonSave({"batches": batches}),
       metadata=ocp.args.JsonSave(metadata),
     )
+    self._manager.wait_until_finished()  # the save before, whose step _write_digests needs
+    self._saving = step
     with jax.transfer_guard("allow"):
       self._manager.save(step, args=args)
 
   def restore(self, abstract: TrainState) -> Restored | None:
     """Returns the latest checkpoint that can be read, or None if there are no checkpoints.
 
-    A checkpoint that cannot be read is reported and moved to `damaged-checkpoints/`, so that its
-    step can be saved again.
+    A checkpoint that cannot be read, or whose files differ from their digests, is reported and
+    moved to `damaged-checkpoints/`, so that its step can be saved again.
 
     Args:
       abstract: shapes, dtypes and shardings of the state to restore; the number of devices may
@@ -90,6 +104,7 @@ class Checkpoints:
         metadata=ocp.args.JsonRestore(),
       )
       try:
+        _check_digests(self._folder / str(step))
         content = self._manager.restore(step, args=args)
         return Restored(
           TrainState(**content["state"]), content["data"]["batches"], content["metadata"]
@@ -117,6 +132,12 @@ class Checkpoints:
     """Waits until everything is on disk, and ends the background threads."""
     self._manager.close()
 
+  def _write_digests(self) -> None:
+    """Writes the digests of the checkpoint that is being saved, before it gets its name."""
+    for unnamed in self._folder.glob(f"{self._saving}{ocp.utils.TMP_DIR_SUFFIX}*"):
+      digests = {name: _digest(unnamed / name) for name in _files(unnamed)}
+      (unnamed / _DIGESTS).write_text(json.dumps(digests, indent=2) + "\n", "utf-8")
+
   def _damaged(self) -> pathlib.Path:
     return self._folder.with_name("damaged-checkpoints")
 
@@ -128,3 +149,34 @@ class Checkpoints:
 
 def _as_dict(state: TrainState) -> dict[str, Any]:
   return {name: getattr(state, name) for name in ("step", "params", "model_state", "opt_state")}
+
+
+def _check_digests(checkpoint: pathlib.Path) -> None:
+  """Raises UserError if the files of a checkpoint differ from their digests, if it has any."""
+  path = checkpoint / _DIGESTS
+  if not path.exists():
+    return
+  try:
+    digests = json.loads(path.read_text("utf-8"))
+  except ValueError as error:
+    raise UserError(f"{path} is damaged ({error}).") from error
+  if not isinstance(digests, dict) or not digests:
+    raise UserError(f"{path} is damaged, because it names no files.")
+  there = _files(checkpoint)
+  for name, digest in digests.items():
+    if name not in there:
+      raise UserError(f"{checkpoint / name} is missing.")
+    if _digest(checkpoint / name) != digest:
+      raise UserError(f"{checkpoint / name} has changed since it was written.")
+
+
+def _files(checkpoint: pathlib.Path) -> list[str]:
+  """Returns the paths of the files in the folders of a checkpoint, relative to it."""
+  return sorted(
+    path.relative_to(checkpoint).as_posix() for path in checkpoint.glob("*/**/*") if path.is_file()
+  )
+
+
+def _digest(path: pathlib.Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
